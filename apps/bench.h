@@ -1,0 +1,30 @@
+// `pergrad bench`: how fast the kernels and a whole step are on this machine.
+#pragma once
+
+#include "apps/config.h"
+#include "apps/console.h"
+
+#include <nlohmann/json.hpp>
+
+#include <string>
+
+namespace pergrad::apps {
+
+struct BenchResult {
+  nlohmann::ordered_json json;
+  std::string text;
+};
+
+// Every hot kernel, fast against simple: GFLOP/s of convolutions by shape, ns a number of the rest. One
+// thread.
+BenchResult bench_kernels(Console& console);
+
+// One DP-SGD step on synthetic images: views/s private and non-private (the same model, views and optimizer;
+// batches are summed as they are walked, without clip and noise), their ratio, and peak memory.
+//   Examples a step: speed.max_examples (32 if that is 0). Medians of several steps after a warm-up.
+BenchResult bench_step(const Config& config, Console& console);
+
+// What bench_step measures without a config: WRN-16-4 on 32x32x3, 16 views.
+std::string bench_step_default_config();
+
+}  // namespace pergrad::apps

@@ -1,0 +1,494 @@
+// Reading a config, what its values must be to each other, and writing it out.
+#include "apps/config.h"
+
+#include "apps/atomic_file.h"
+#include "apps/config_keys.h"
+#include "core/device.h"
+#include "core/error.h"
+#include "core/hash.h"
+
+#include <toml++/toml.h>
+
+#include <algorithm>
+#include <cmath>
+#include <numeric>
+#include <set>
+
+namespace fs = std::filesystem;
+
+namespace pergrad::apps {
+namespace {
+
+// "a, b or c".
+std::string listed(const std::vector<std::string>& choices) {
+  std::string out;
+  for (size_t i = 0; i < choices.size(); ++i) {
+    if (choices[i].empty()) continue;
+    out += (out.empty() ? "" : i + 1 == choices.size() ? " or " : ", ") + choices[i];
+  }
+  return out;
+}
+
+// Insertions, deletions, replacements and swaps of neighbours that lead from a to b (optimal string
+// alignment).
+size_t edit_distance(std::string_view a, std::string_view b) {
+  std::vector<size_t> before, previous(b.size() + 1), current(b.size() + 1);
+  std::iota(previous.begin(), previous.end(), size_t{0});
+  for (size_t i = 1; i <= a.size(); ++i) {
+    current[0] = i;
+    for (size_t j = 1; j <= b.size(); ++j) {
+      current[j] =
+          std::min({previous[j] + 1, current[j - 1] + 1, previous[j - 1] + (a[i - 1] != b[j - 1] ? 1u : 0u)});
+      if (i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1])
+        current[j] = std::min(current[j], before[j - 2] + 1);
+    }
+    before = previous;
+    std::swap(previous, current);
+  }
+  return previous[b.size()];
+}
+
+// The known key nearest to section.name: by name first, then by section. A name from elsewhere costs one.
+std::string nearest_key(const std::vector<ConfigKey>& keys, const std::string& section,
+                        const std::string& name) {
+  const auto cost = [&](const ConfigKey& key) {
+    return 2 * edit_distance(name, key.name) + (key.section == section ? 0 : 1);
+  };
+  const auto less = [&](const ConfigKey& a, const ConfigKey& b) { return cost(a) < cost(b); };
+  return std::ranges::min_element(keys, less)->dotted();
+}
+
+std::string nearest_section(const std::string& name) {
+  const auto less = [&](const ConfigSection& a, const ConfigSection& b) {
+    return edit_distance(name, a.name) < edit_distance(name, b.name);
+  };
+  return std::ranges::min_element(config_sections(), less)->name;
+}
+
+std::string type_of(const toml::node& node) {
+  switch (node.type()) {
+    case toml::node_type::table:
+      return "a table";
+    case toml::node_type::array:
+      return "an array";
+    case toml::node_type::string:
+      return "a string";
+    case toml::node_type::integer:
+      return "an integer";
+    case toml::node_type::floating_point:
+      return "a number with a decimal point or exponent";
+    case toml::node_type::boolean:
+      return "a boolean";
+    default:
+      return "a date or time";
+  }
+}
+
+// The value of one key, out of one TOML node; `where` is "FILE:LINE: section.key".
+struct FromToml {
+  const toml::node& node;
+  const std::string& where;
+
+  [[noreturn]] void wrong_type(const toml::node& got, const char* wanted) const {
+    throw FormatError(concat(where, ": got ", type_of(got), ", wanted ", wanted));
+  }
+  double number(const toml::node& from, const Interval& range, const std::string& place) const {
+    if (!from.is_integer() && !from.is_floating_point()) wrong_type(from, "a number");
+    const double value = from.value<double>().value_or(std::nan(""));
+    PG_CHECK_AS(FormatError, range.contains(value), where, place, ": got ",
+                std::isfinite(value) ? toml_of(value) : concat(value), ", wanted ",
+                std::isfinite(value) ? range.text : "a finite number");
+    return value;
+  }
+  std::string text(const toml::node& from) const {
+    if (!from.is_string()) wrong_type(from, "a string");
+    const std::string& value = from.as_string()->get();
+    PG_CHECK_AS(FormatError, printable(value) == value, where, ": got \"", printable(value),
+                "\", wanted text without control characters");
+    return value;
+  }
+  const toml::array& array(const char* of) const {
+    if (!node.is_array()) wrong_type(node, of);
+    return *node.as_array();
+  }
+  size_t choose(const std::string& got, const std::vector<std::string>& choices) const {
+    const auto found = std::ranges::find(choices, got);
+    PG_CHECK_AS(FormatError, found != choices.end(), where, ": got \"", got, "\", wanted ", listed(choices));
+    return static_cast<size_t>(found - choices.begin());
+  }
+
+  void operator()(const FlagKey& key) const {
+    if (!node.is_boolean()) wrong_type(node, "true or false");
+    *key.value = node.as_boolean()->get();
+  }
+  void operator()(const IntegerKey& key) const {
+    if (!node.is_integer()) wrong_type(node, "an integer");
+    const int64_t value = node.as_integer()->get();
+    if (key.high == std::numeric_limits<int64_t>::max()) {
+      PG_CHECK_AS(FormatError, value >= key.low, where, ": got ", value, ", wanted at least ", key.low);
+    } else {
+      PG_CHECK_AS(FormatError, value >= key.low && value <= key.high, where, ": got ", value, ", wanted ",
+                  key.low, " to ", key.high);
+    }
+    std::visit([&](auto* target) { *target = static_cast<std::remove_pointer_t<decltype(target)>>(value); },
+               key.value);
+  }
+  void operator()(const NumberKey& key) const {
+    std::visit([&](auto* target) { *target = number(node, key.range, ""); }, key.value);
+  }
+  void operator()(const TextKey& key) const {
+    const std::string value = text(node);
+    if (!key.choices.empty()) choose(value, key.choices);
+    *key.value = value;
+  }
+  void operator()(const ChoiceKey& key) const { key.set(choose(text(node), key.choices)); }
+  void operator()(const NumbersKey& key) const {
+    std::vector<double> values;
+    for (const toml::node& entry : array("an array of numbers"))
+      values.push_back(number(entry, key.range, concat('[', values.size(), ']')));
+    *key.value = std::move(values);
+  }
+  void operator()(const TextsKey& key) const {
+    std::vector<std::string> values;
+    for (const toml::node& entry : array("an array of strings")) values.push_back(text(entry));
+    *key.value = std::move(values);
+  }
+};
+
+// One line out of an error of the TOML parser.
+std::string parse_message(const std::string& name, const toml::parse_error& error) {
+  return concat(name, ':', error.source().begin.line, ": ", printable(error.description()));
+}
+
+class Reader {
+ public:
+  explicit Reader(Config& config) : keys_(config_keys(config)) {}
+
+  // A whole file.
+  void read(const toml::table& file, const std::string& name) {
+    for (const auto& [section_key, node] : file) {
+      const std::string section(section_key.str());
+      const std::string where = concat(name, ':', node.source().begin.line, ": ", printable(section));
+      const bool known =
+          std::ranges::any_of(config_sections(), [&](const ConfigSection& s) { return s.name == section; });
+      if (!node.is_table()) {
+        PG_CHECK_AS(FormatError, known, where, ": unknown key outside of a table; did you mean ",
+                    nearest_key(keys_, "", section), '?');
+        throw FormatError(concat(where, ": got ", type_of(node), ", wanted a table"));
+      }
+      PG_CHECK_AS(FormatError, known, where, ": unknown table; did you mean [", nearest_section(section),
+                  "]?");
+      for (const auto& [key, value] : *node.as_table())
+        set(section, std::string(key.str()), value, concat(name, ':', value.source().begin.line, ": "));
+    }
+  }
+
+  // One --set.
+  void override_with(const std::string& text) {
+    const size_t equals = text.find('='), dot = text.find('.');
+    PG_CHECK_AS(FormatError, equals != text.npos && dot < equals, "--set ", printable(text),
+                ": wanted section.key=value");
+    const auto trimmed = [](std::string part) {
+      part.erase(0, std::min(part.find_first_not_of(" \t"), part.size()));
+      part.erase(part.find_last_not_of(" \t") + 1);
+      return part;
+    };
+    const std::string section = trimmed(text.substr(0, dot));
+    const std::string name = trimmed(text.substr(dot + 1, equals - dot - 1));
+    const std::string value = trimmed(text.substr(equals + 1));
+    const toml::table parsed = parse_value(value, is_text(section, name));
+    set(section, name, *parsed.get("value"), "--set ");
+    overridden_.insert(section + '.' + name);
+  }
+
+  bool was_overridden(const std::string& dotted) const { return overridden_.contains(dotted); }
+
+  // Every key without a default has been given.
+  void require_all(const std::string& name) const {
+    for (const ConfigKey& key : keys_)
+      PG_CHECK_AS(FormatError, !key.required || given_.contains(key.dotted()), name, ": ", key.dotted(),
+                  ": missing; it has no default");
+  }
+
+ private:
+  const ConfigKey* find(const std::string& section, const std::string& name) const {
+    const auto found =
+        std::ranges::find_if(keys_, [&](const auto& k) { return k.section == section && k.name == name; });
+    return found == keys_.end() ? nullptr : &*found;
+  }
+
+  void set(const std::string& section, const std::string& name, const toml::node& value,
+           const std::string& from) {
+    const std::string where = concat(from, printable(section), '.', printable(name));
+    const ConfigKey* key = find(section, name);
+    PG_CHECK_AS(FormatError, key, where, ": unknown key; did you mean ", nearest_key(keys_, section, name),
+                '?');
+    std::visit(FromToml{value, where}, key->value);
+    given_.insert(key->dotted());
+  }
+
+  bool is_text(const std::string& section, const std::string& name) const {
+    const ConfigKey* key = find(section, name);
+    return key &&
+           (std::holds_alternative<TextKey>(key->value) || std::holds_alternative<ChoiceKey>(key->value));
+  }
+
+  // {value = ...}: the text as TOML, or as a bare string.
+  static toml::table parse_value(const std::string& text, bool wants_text) {
+    const bool quoted = text.starts_with('"') || text.starts_with('\'');
+    if (!wants_text || quoted) {
+      try {
+        toml::table parsed = toml::parse("value = " + text, std::string_view("--set"));
+        if (parsed.size() == 1 && text.find('\n') == text.npos) return parsed;
+      } catch (const toml::parse_error& error) {
+        PG_CHECK_AS(FormatError, !quoted && !text.starts_with('[') && !text.starts_with('{'), "--set ",
+                    printable(text), ": ", printable(error.description()));
+      }
+    }
+    toml::table bare;
+    bare.insert("value", text);
+    return bare;
+  }
+
+  std::vector<ConfigKey> keys_;
+  std::set<std::string> given_, overridden_;
+};
+
+void check_data(const Config& c) {
+  const DataConfig& data = c.data;
+  PG_CHECK_AS(FormatError, !data.spec.path.empty(), "data.path: got \"\", wanted a path");
+  PG_CHECK_AS(FormatError, data.spec.channels != 2, "data.channels: got 2, wanted 1 or 3, or 0 for as found");
+  PG_CHECK_AS(FormatError, data.spec.label_count != 1, "data.label_count: got 1, wanted at least 2, or 0");
+  PG_CHECK_AS(FormatError, !data.spec.coarse_labels || data.spec.format == "cifar100",
+              "data.coarse_labels: only cifar100 has them, data.format is ", data.spec.format);
+  PG_CHECK_AS(FormatError, data.mean.size() == data.deviation.size(), "data.std: got ", data.deviation.size(),
+              " numbers, but data.mean has ", data.mean.size());
+  const std::string& format = data.spec.format;
+  const size_t channels = data.spec.channels > 0     ? static_cast<size_t>(data.spec.channels)
+                          : format == "idx"          ? 1
+                          : format == "image_folder" ? 0
+                                                     : 3;
+  PG_CHECK_AS(FormatError,
+              channels == 0 ? data.mean.size() == 1 || data.mean.size() == 3 : data.mean.size() == channels,
+              "data.mean: got ", data.mean.size(),
+              " numbers, wanted one a channel: ", channels == 0 ? "1 or 3" : concat(channels));
+}
+
+void check_model(const ModelSettings& model) {
+  if (model.name == "wide_resnet")
+    PG_CHECK_AS(FormatError, model.depth >= 10 && (model.depth - 4) % 6 == 0, "model.depth: got ",
+                model.depth, ", wanted 6 n + 4 (10, 16, 22, 28, 34, 40, ...)");
+  PG_CHECK_AS(FormatError, model.name == "sequential" || model.layers.empty(),
+              "model.layers: only for name = \"sequential\", got \"", model.name, '"');
+  PG_CHECK_AS(FormatError, model.name != "sequential" || !model.layers.empty(),
+              "model.layers: missing; \"sequential\" wants one line a layer");
+}
+
+void check_augment(const augment::AugmentSettings& a) {
+  const int64_t draws = a.base + a.pool;
+  PG_CHECK_AS(FormatError, draws > 0, "augment.base: got 0 and augment.pool is 0, wanted at least one view");
+  PG_CHECK_AS(FormatError, a.mix == 0 || a.method != augment::MixMethod::none,
+              "augment.method: got none, but augment.mix is ", a.mix, ", wanted mixup or cutmix");
+  PG_CHECK_AS(FormatError, a.mix == 0 || draws >= 2 || a.mix_degenerate, "augment.mix: got ", a.mix,
+              ", but base + pool is 1: nothing to mix it with");
+}
+
+void check_pool(const Config& c) {
+  const PoolConfig& pool = c.pool;
+  for (const auto& [name, value] : {std::pair<const char*, const std::string&>{"format", pool.format},
+                                    {"path", pool.path},
+                                    {"provenance", pool.provenance}}) {
+    PG_CHECK_AS(FormatError, c.has_pool() || value.empty(), "pool.", name, ": given, but augment.pool is 0");
+    PG_CHECK_AS(FormatError, !c.has_pool() || !value.empty(), "pool.", name,
+                ": missing; augment.pool > 0 wants a public pool with its format, path and provenance");
+  }
+  const auto plain = [](char ch) { return ch >= ' ' && ch <= '~' && ch != '"' && ch != '\\'; };
+  PG_CHECK_AS(FormatError, std::ranges::all_of(pool.provenance, plain),
+              "pool.provenance: wanted printable ASCII without quotes and backslashes");
+  PG_CHECK_AS(FormatError, !c.has_pool() || pool.provenance.find_first_not_of(' ') != std::string::npos,
+              "pool.provenance: got spaces, wanted one line that says why these images are public");
+}
+
+void check_privacy(const Config& c) {
+  const PrivacyConfig& p = c.privacy;
+  PG_CHECK_AS(FormatError, p.sampling == "poisson", "privacy.sampling: got \"", p.sampling,
+              "\", wanted poisson: the accountant's bound is for Poisson sampling, and other sampling spends "
+              "more than it would say");
+  if (!p.non_private) {
+    PG_CHECK_AS(FormatError, !(p.epsilon && p.noise_multiplier),
+                "privacy.noise_multiplier: given together with privacy.epsilon, wanted exactly one of them");
+    PG_CHECK_AS(FormatError, p.epsilon || p.noise_multiplier,
+                "privacy.epsilon: missing; wanted it or privacy.noise_multiplier (or --non-private)");
+    PG_CHECK_AS(FormatError, !p.noise_multiplier || *p.noise_multiplier > 0,
+                "privacy.noise_multiplier: got 0, wanted above 0 (or --non-private)");
+  }
+  const bool groups = p.units == "microbatch";
+  PG_CHECK_AS(FormatError, !groups || p.microbatch_size >= 2, "privacy.microbatch_size: got ",
+              p.microbatch_size, ", wanted at least 2 with units = \"microbatch\"");
+  PG_CHECK_AS(FormatError, groups || p.microbatch_size == 0, "privacy.microbatch_size: got ",
+              p.microbatch_size, ", wanted 0 with units = \"example\"");
+  PG_CHECK_AS(FormatError, groups || p.microbatch_mix == augment::GroupMix::none,
+              "privacy.microbatch_mix: examples are mixed with each other only with units = \"microbatch\"");
+}
+
+void check_train(const Config& c) {
+  const TrainConfig& t = c.train;
+  PG_CHECK_AS(FormatError, t.learning_rate.warmup_steps <= t.steps, "train.warmup_steps: got ",
+              t.learning_rate.warmup_steps, ", wanted at most train.steps, ", t.steps);
+  PG_CHECK_AS(FormatError, !t.adam_noise_correction || t.optimizer.name == "adam",
+              "train.adam_noise_correction: only for optimizer = \"adam\", got \"", t.optimizer.name, '"');
+  PG_CHECK_AS(FormatError, t.optimizer.momentum == 0 || t.optimizer.name == "sgd",
+              "train.momentum: only for optimizer = \"sgd\", got \"", t.optimizer.name,
+              "\" (it has adam_beta1)");
+}
+
+void check_speed(const SpeedConfig& s) {
+  try {
+    Device::parse(s.device);
+  } catch (const Error&) {
+    throw FormatError(concat("speed.device: got \"", s.device, "\", wanted cpu, cuda or cuda:1 and so on"));
+  }
+  PG_CHECK_AS(FormatError, s.precision == "fp32", "speed.precision: got \"", s.precision,
+              "\", wanted fp32: other precisions are not available yet");
+}
+
+Config finish(const toml::table& file, const std::string& name, const ConfigChanges& changes) {
+  Config config;
+  Reader reader(config);
+  reader.read(file, name);
+  for (const std::string& text : changes.set) reader.override_with(text);
+  reader.require_all(name);
+  // What is asked for on the command line replaces its alternative in the file.
+  const bool epsilon = reader.was_overridden("privacy.epsilon");
+  const bool noise = reader.was_overridden("privacy.noise_multiplier");
+  if (epsilon && !noise) config.privacy.noise_multiplier.reset();
+  if (noise && !epsilon) config.privacy.epsilon.reset();
+  if (reader.was_overridden("augment.pool") && !config.has_pool()) config.pool = {};
+  if (changes.non_private) config.privacy.non_private = true;
+  config.train.learning_rate.steps = config.train.steps;
+  try {
+    check_data(config);
+    check_model(config.model);
+    check_augment(config.augment);
+    check_pool(config);
+    check_privacy(config);
+    check_train(config);
+    check_speed(config.speed);
+  } catch (const FormatError& error) {
+    throw FormatError(concat(name, ": ", error.what()));
+  }
+  return config;
+}
+
+// "key" and its value, for every key that has one, in order.
+std::vector<std::pair<std::string, std::string>> result_keys(const Config& config) {
+  Config copy = config;
+  std::vector<std::pair<std::string, std::string>> lines;
+  for (const ConfigKey& key : config_keys(copy))
+    if (key.section != "speed" && key.section != "log")
+      lines.emplace_back(key.dotted(), toml_of(key).value_or("(not set)"));
+  return lines;
+}
+
+}  // namespace
+
+Config parse_config(std::string_view text, const std::string& name, const ConfigChanges& changes) {
+  try {
+    return finish(toml::parse(text, std::string_view(name)), printable(name), changes);
+  } catch (const toml::parse_error& error) {
+    throw FormatError(parse_message(printable(name), error));
+  }
+}
+
+Config load_config(const fs::path& file, const ConfigChanges& changes) {
+  return parse_config(read_file(file), file.native(), changes);
+}
+
+std::string resolved_toml(const Config& config) {
+  Config copy = config;
+  const std::vector<ConfigKey> keys = config_keys(copy);
+  std::string out;
+  for (const ConfigSection& section : config_sections()) {
+    out += concat(out.empty() ? "" : "\n", '[', section.name, ']', section.comment.empty() ? "" : "  # ",
+                  section.comment, '\n');
+    for (const ConfigKey& key : keys) {
+      if (key.section != section.name) continue;
+      const std::optional<std::string> value = toml_of(key);
+      out += value ? concat(key.name, " = ", *value) : concat("# ", key.name, " is not set");
+      out += key.comment.empty() ? "\n" : concat("  # ", key.comment, '\n');
+    }
+  }
+  return out;
+}
+
+std::string config_hash(const Config& config) {
+  std::string text;
+  for (const auto& [key, value] : result_keys(config)) text += concat(key, " = ", value, '\n');
+  return sha256_hex(text);
+}
+
+std::optional<std::string> first_difference(const Config& now, const Config& before) {
+  const auto new_keys = result_keys(now), old_keys = result_keys(before);
+  for (size_t i = 0; i < new_keys.size(); ++i)
+    if (new_keys[i].second != old_keys[i].second)
+      return concat(new_keys[i].first, ": got ", new_keys[i].second, ", the run was started with ",
+                    old_keys[i].second);
+  return std::nullopt;
+}
+
+bool operator==(const Config& a, const Config& b) { return resolved_toml(a) == resolved_toml(b); }
+
+double sampling_rate(const Config& config, int64_t n_examples) {
+  return static_cast<double>(config.train.expected_batch_size) / static_cast<double>(n_examples);
+}
+
+std::vector<std::string> check_with_data(const Config& config, int64_t n_examples) {
+  PG_CHECK(n_examples > 0, "data.path: no training examples");
+  PG_CHECK(config.train.expected_batch_size <= n_examples, "train.expected_batch_size: got ",
+           config.train.expected_batch_size, ", wanted at most the number of training examples, ",
+           n_examples);
+  std::vector<std::string> warnings;
+  if (!config.privacy.non_private && config.privacy.delta >= 1 / static_cast<double>(n_examples))
+    warnings.push_back(concat("privacy.delta: ", toml_of(config.privacy.delta), " is not below 1/N = 1/",
+                              n_examples, ": such a delta allows to publish a whole example now and then"));
+  return warnings;
+}
+
+DataSpec pool_spec(const Config& config, const Dataset& train) {
+  DataSpec spec = config.data.spec;  // label_count is what the user asked for, not what was found
+  spec.format = config.pool.format;
+  spec.path = config.pool.path;
+  spec.height = train.height;
+  spec.width = train.width;
+  spec.channels = train.channels;
+  spec.coarse_labels = config.data.spec.coarse_labels && spec.format == "cifar100";
+  return spec;
+}
+
+augment::Normalisation normalisation(const Config& config) {
+  return {config.data.mean, config.data.deviation};
+}
+
+dp::PlanSettings plan_settings(const Config& config, int64_t n_examples, double noise_multiplier) {
+  dp::PlanSettings plan;
+  plan.sampling_rate = sampling_rate(config, n_examples);
+  plan.noise_multiplier = noise_multiplier;
+  plan.clip_norm = config.privacy.clip_norm;
+  plan.steps = config.train.steps;
+  plan.expected_batch = static_cast<double>(config.train.expected_batch_size);
+  plan.delta = config.privacy.delta;
+  plan.max_examples = n_examples;
+  plan.units = config.privacy.units;
+  plan.microbatch_size = config.privacy.microbatch_size;
+  plan.pool = config.has_pool() ? config.pool.provenance : "none";
+  plan.noise_source = config.noise_source;
+  return plan;
+}
+
+OptimizerSettings optimizer_settings(const Config& config, double noise_variance) {
+  OptimizerSettings settings = config.train.optimizer;
+  settings.noise_variance = config.train.adam_noise_correction ? noise_variance : 0;
+  return settings;
+}
+
+}  // namespace pergrad::apps

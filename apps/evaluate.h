@@ -1,0 +1,30 @@
+// `pergrad evaluate`: the accuracy of a run or a checkpoint on its test set.
+#pragma once
+
+#include "apps/console.h"
+
+#include <nlohmann/json.hpp>
+
+#include <filesystem>
+#include <string>
+
+namespace pergrad::apps {
+
+struct EvaluateOptions {
+  std::filesystem::path path;  // a run's folder, or a checkpoint file
+  std::string data_root;
+  bool averaged = true;  // --raw alone clears it
+  bool raw = true;       // --ema alone clears it
+  int64_t threads = 0;
+};
+
+struct EvaluateResult {
+  nlohmann::ordered_json json;
+  std::string text;
+};
+
+// JSON: {"test_accuracy", "test_loss", "test_accuracy_ema", "test_loss_ema", "test_examples", "step",
+// "model", "dataset", "checkpoint"}; what was not asked for, or is not there, is left out.
+EvaluateResult evaluate(const EvaluateOptions& options, Console& console);
+
+}  // namespace pergrad::apps

@@ -1,0 +1,289 @@
+// pergrad: flags in, verbs out, exit status as promised: 0 done, 1 our fault, 2 the user's, 3 privacy.
+#include "apps/atomic_file.h"
+#include "apps/bench.h"
+#include "apps/console.h"
+#include "apps/evaluate.h"
+#include "apps/info.h"
+#include "apps/run_folder.h"
+#include "apps/train.h"
+#include "apps/verb_account.h"
+#include "apps/verb_data.h"
+#include "core/error.h"
+#include "dp/accountant.h"
+
+#include <CLI/CLI.hpp>
+#include <fmt/format.h>
+
+#include <cmath>
+#include <cstdio>
+#include <functional>
+#include <memory>
+
+namespace {
+
+using namespace pergrad::apps;
+using Json = nlohmann::ordered_json;
+
+// What every verb shares.
+struct Common {
+  bool json = false;
+  std::string data_root;
+  std::function<void()> action;  // of the verb that was named
+};
+
+// Results go to standard output: one JSON object with --json, else text.
+void print(const Common& common, const Json& json, const std::string& text) {
+  const std::string out = common.json ? json.dump(2) + "\n" : text;
+  if (std::fwrite(out.data(), 1, out.size(), stdout) != out.size() || std::fflush(stdout) != 0)
+    throw pergrad::Error("standard output: cannot write");
+}
+
+CLI::App* verb(CLI::App& parent, Common& common, const std::string& name, const std::string& what) {
+  CLI::App* app = parent.add_subcommand(name, what);
+  app->add_flag("--json", common.json, "print one JSON object");
+  return app;
+}
+
+void add_train(CLI::App& app, Common& common) {
+  auto options = std::make_shared<TrainOptions>();
+  auto device = std::make_shared<std::string>();
+  CLI::App* train_app = verb(app, common, "train", "train a model; with privacy unless told otherwise");
+  train_app->add_option("config", options->config, "what the run is (TOML)")->required();
+  train_app->add_option("--out", options->out, "run folder (default: runs/<config name>-<seed>)");
+  train_app->add_flag("--resume", options->resume, "go on with the run in --out");
+  train_app->add_option("--set", options->changes.set, "section.key=value, once for each change")
+      ->allow_extra_args(false);
+  train_app->add_option("--device", *device, "cpu, cuda or cuda:<index>");
+  train_app->add_option("--max-minutes", options->max_minutes, "stop cleanly after so many minutes");
+  train_app->add_option("--max-steps", options->max_steps, "stop cleanly after so many steps");
+  train_app->add_flag("--non-private", options->changes.non_private, "no clipping, no noise, no guarantee");
+  train_app->add_option("--data-root", common.data_root, "where datasets lie (or PERGRAD_DATA)");
+  train_app->final_callback([options, device, &common] {
+    common.action = [options, device, &common] {
+      options->data_root = common.data_root;
+      if (!device->empty()) options->changes.set.push_back("speed.device=" + *device);
+      PG_CHECK(!options->max_minutes || (std::isfinite(*options->max_minutes) && *options->max_minutes >= 0),
+               "--max-minutes: wanted a number of minutes, 0 or more");
+      PG_CHECK(!options->max_steps || *options->max_steps >= 0,
+               "--max-steps: wanted a number of steps, 0 or more");
+      Console console;
+      const TrainResult result = train(*options, console);
+      print(common, result.summary, result.text);
+    };
+  });
+}
+
+void add_evaluate(CLI::App& app, Common& common) {
+  auto options = std::make_shared<EvaluateOptions>();
+  CLI::App* evaluate_app = verb(app, common, "evaluate", "accuracy of a run or checkpoint on its test set");
+  evaluate_app->add_option("path", options->path, "run folder or checkpoint")->required();
+  evaluate_app->add_option("--data-root", common.data_root, "where datasets lie (or PERGRAD_DATA)");
+  CLI::Option* ema = evaluate_app->add_flag("--ema")->description("averaged weights only");
+  CLI::Option* raw = evaluate_app->add_flag("--raw")->description("raw weights only")->excludes(ema);
+  evaluate_app->final_callback([options, ema, raw, &common] {
+    common.action = [options, ema, raw, &common] {
+      options->data_root = common.data_root;
+      if (ema->count() > 0) options->raw = false;
+      if (raw->count() > 0) options->averaged = false;
+      Console console;
+      const EvaluateResult result = evaluate(*options, console);
+      print(common, result.json, result.text);
+    };
+  });
+}
+
+// `pergrad account ledger`: what a run's own record says it cost.
+void account_ledger(const Common& common, const std::filesystem::path& run) {
+  const Config config = read_run_config(run);
+  const pergrad::dp::PrivacyCost cost =
+      pergrad::dp::spent_cost((run / "ledger.jsonl").string(), config.privacy.delta);
+  const auto number = [](double v) { return std::isfinite(v) ? Json(v) : Json("inf"); };
+  print(common,
+        {{"epsilon", {{"lower", number(cost.epsilon_lower)}, {"upper", number(cost.epsilon_upper)}}},
+         {"delta", cost.delta},
+         {"releases", cost.releases},
+         {"adjacency", "add_remove"},
+         {"accountant", "rdp"},
+         {"verified", true}},
+        fmt::format("the ledger verifies: {} releases, epsilon in [{:.6g}, {:.6g}] at delta = {:g}\n",
+                    cost.releases, cost.epsilon_lower, cost.epsilon_upper, cost.delta));
+}
+
+void add_account(CLI::App& app, Common& common) {
+  CLI::App* account = app.add_subcommand("account", "what training costs in privacy, or what a budget buys");
+  account->require_subcommand(1);
+  auto ask = std::make_shared<AccountQuestion>();
+  struct Verb {
+    const char *name, *what;
+    AccountAnswer (*answer)(const AccountQuestion&);
+    std::vector<std::string> flags;
+  };
+  const std::vector<Verb> verbs = {
+      {"epsilon", "epsilon for delta", account_epsilon, {"noise", "rate", "steps", "delta"}},
+      {"delta", "delta for epsilon", account_delta, {"noise", "rate", "steps", "epsilon"}},
+      {"noise",
+       "the smallest noise multiplier for a target",
+       account_noise,
+       {"target", "delta", "rate", "steps"}},
+      {"steps", "how many steps a target allows", account_steps, {"target", "delta", "rate", "noise"}},
+      {"curve", "epsilon over delta and delta over epsilon", account_curve, {"noise", "rate", "steps"}}};
+  for (const Verb& v : verbs) {
+    CLI::App* sub = verb(*account, common, v.name, v.what);
+    for (const std::string& flag : v.flags) {
+      if (flag == "noise")
+        sub->add_option("--noise-multiplier", ask->noise_multiplier, "noise standard deviation / clip norm")
+            ->required();
+      if (flag == "rate")
+        sub->add_option("--sampling-rate", ask->sampling_rate, "probability that an example joins a step")
+            ->required();
+      if (flag == "steps") sub->add_option("--steps", ask->steps, "number of steps")->required();
+      if (flag == "delta") sub->add_option("--delta", ask->delta, "a probability")->required();
+      if (flag == "epsilon") sub->add_option("--epsilon", ask->epsilon, "privacy loss")->required();
+      if (flag == "target")
+        sub->add_option("--target-epsilon", ask->epsilon, "epsilon to stay below")->required();
+    }
+    auto csv = std::make_shared<std::filesystem::path>();
+    if (std::string(v.name) == "curve") sub->add_option("--csv", *csv, "also write the curve to this file");
+    sub->final_callback([ask, csv, answer = v.answer, &common] {
+      common.action = [ask, csv, answer, &common] {
+        const AccountAnswer result = answer(*ask);
+        if (!csv->empty()) write_file_atomically(*csv, result.csv);
+        print(common, result.json, result.text);
+      };
+    });
+  }
+  auto run = std::make_shared<std::filesystem::path>();
+  CLI::App* ledger = verb(*account, common, "ledger", "verify a run's ledger and recompute what it cost");
+  ledger->add_option("run", *run, "run folder")->required();
+  ledger->final_callback(
+      [run, &common] { common.action = [run, &common] { account_ledger(common, *run); }; });
+}
+
+void add_spec(CLI::App* app, DataSpec& spec) {
+  app->add_option("path", spec.path, "folder or file, as it is or below a data root")->required();
+  app->add_option("--format", spec.format, "idx, cifar10, cifar100 or image_folder")->required();
+  app->add_option("--height", spec.height, "resize to this height");
+  app->add_option("--width", spec.width, "resize to this width");
+  app->add_option("--channels", spec.channels, "1 or 3");
+}
+
+void add_data(CLI::App& app, Common& common) {
+  CLI::App* data = app.add_subcommand("data", "look into datasets and convert them");
+  data->require_subcommand(1);
+  const auto progress = [](Console& console) {
+    return [&console](std::string_view what, int64_t done, int64_t total) {
+      console.progress(fmt::format("{}: {} of {}", what, done, total));
+    };
+  };
+  auto look = std::make_shared<DataInspectOptions>();
+  CLI::App* inspect = verb(*data, common, "inspect", "what a dataset holds");
+  add_spec(inspect, look->spec);
+  inspect->add_flag("--pool", look->pool, "one set of images instead of train and test");
+  inspect->add_option("--data-root", common.data_root, "where datasets lie (or PERGRAD_DATA)");
+  inspect->final_callback([look, progress, &common] {
+    common.action = [look, progress, &common] {
+      look->data_root = common.data_root;
+      Console console;
+      const DataReport report = data_inspect(*look, progress(console));
+      console.clear();
+      print(common, report.json, report.text);
+    };
+  });
+  auto turn = std::make_shared<DataConvertOptions>();
+  CLI::App* convert = verb(*data, common, "convert", "write a dataset in another format");
+  add_spec(convert, turn->from);
+  convert->add_option("to", turn->to_path, "folder to make")->required();
+  convert->add_option("--to-format", turn->to_format, "cifar10, cifar100 or image_folder")->required();
+  convert->add_flag("--overwrite", turn->overwrite, "replace a dataset that is there");
+  convert->add_option("--data-root", common.data_root, "where datasets lie (or PERGRAD_DATA)");
+  convert->final_callback([turn, progress, &common] {
+    common.action = [turn, progress, &common] {
+      turn->data_root = common.data_root;
+      Console console;
+      const DataReport report = data_convert(*turn, progress(console));
+      console.clear();
+      print(common, report.json, report.text);
+    };
+  });
+}
+
+void add_bench(CLI::App& app, Common& common) {
+  CLI::App* bench = app.add_subcommand("bench", "how fast this machine is");
+  bench->require_subcommand(1);
+  CLI::App* kernels = verb(*bench, common, "kernels", "every hot kernel, fast against simple");
+  kernels->final_callback([&common] {
+    common.action = [&common] {
+      Console console;
+      const BenchResult result = bench_kernels(console);
+      console.clear();
+      print(common, result.json, result.text);
+    };
+  });
+  auto config = std::make_shared<std::filesystem::path>();
+  auto changes = std::make_shared<ConfigChanges>();
+  CLI::App* step = verb(*bench, common, "step", "one training step on synthetic images");
+  step->add_option("config", *config, "model, views and examples (default: WRN-16-4, 16 views)");
+  step->add_option("--set", changes->set, "section.key=value, once for each change")->allow_extra_args(false);
+  step->final_callback([config, changes, &common] {
+    common.action = [config, changes, &common] {
+      Console console;
+      const Config used = config->empty() ? parse_config(bench_step_default_config(), "bench step", *changes)
+                                          : load_config(*config, *changes);
+      const BenchResult result = bench_step(used, console);
+      print(common, result.json, result.text);
+    };
+  });
+}
+
+void add_info(CLI::App& app, Common& common) {
+  CLI::App* info_app = verb(app, common, "info", "version, build, devices, libraries");
+  info_app->final_callback([&common] {
+    common.action = [&common] {
+      const InfoResult result = info();
+      print(common, result.json, result.text);
+    };
+  });
+}
+
+// One line, whatever the message was made of.
+int fail(int status, const std::string& what) {
+  std::string line = what.substr(0, what.find('\n'));
+  std::fprintf(stderr, "pergrad: %s\n", line.c_str());
+  return status;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  Common common;
+  try {
+    CLI::App app("Trains image models with differential privacy, and says what it guarantees.", "pergrad");
+    app.set_version_flag("--version", std::string("pergrad ") + PG_VERSION);
+    app.require_subcommand(1);
+    add_train(app, common);
+    add_evaluate(app, common);
+    add_account(app, common);
+    add_data(app, common);
+    add_bench(app, common);
+    add_info(app, common);
+    try {
+      app.parse(argc, argv);
+    } catch (const CLI::Success& success) {
+      return app.exit(success);
+    } catch (const CLI::ParseError& error) {
+      return fail(2, std::string(error.what()) + " (see --help)");
+    }
+    common.action();
+    return 0;
+  } catch (const pergrad::PrivacyError& error) {
+    return fail(3, error.what());
+  } catch (const pergrad::Error& error) {
+    return fail(2, error.what());
+  } catch (const std::invalid_argument& error) {
+    return fail(2, error.what());
+  } catch (const std::bad_alloc&) {
+    return fail(1, "out of memory");
+  } catch (const std::exception& error) {
+    return fail(1, std::string("internal error: ") + error.what());
+  }
+}

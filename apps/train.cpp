@@ -1,0 +1,521 @@
+// train: plugs the floors together. What decides the guarantee is in dp/; here are order, files and progress.
+#include "apps/train.h"
+
+#include "apps/atomic_file.h"
+#include "apps/checkpoint.h"
+#include "apps/data_load.h"
+#include "apps/run_folder.h"
+#include "apps/scoring.h"
+#include "augment/view_source.h"
+#include "dp/accountant.h"
+#include "dp/accounting/accountant.h"
+#include "dp/mechanism.h"
+#include "dp/nonprivate.h"
+#include "dp/sampler.h"
+#include "dp/step.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <chrono>
+#include <cmath>
+#include <csignal>
+#include <limits>
+#include <numeric>
+
+namespace pergrad::apps {
+namespace {
+
+using Json = nlohmann::ordered_json;
+using Clock = std::chrono::steady_clock;
+
+volatile std::sig_atomic_t interrupted = 0;  // set by the first SIGINT or SIGTERM: stop after this step
+
+// While it lives, the first interrupt ends the training after the step in flight; a second one ends the
+// program.
+class InterruptGuard {
+ public:
+  InterruptGuard() {
+    interrupted = 0;
+    for (int signal : {SIGINT, SIGTERM}) {
+      struct sigaction action {};
+      action.sa_handler = [](int) { interrupted = 1; };
+      action.sa_flags = static_cast<int>(SA_RESETHAND) | SA_RESTART;
+      sigaction(signal, &action, nullptr);
+    }
+  }
+  ~InterruptGuard() {
+    std::signal(SIGINT, SIG_DFL);
+    std::signal(SIGTERM, SIG_DFL);
+  }
+};
+
+double seconds_since(Clock::time_point begin) {
+  return std::chrono::duration<double>(Clock::now() - begin).count();
+}
+
+Json bound_json(double epsilon) { return std::isfinite(epsilon) ? Json(epsilon) : Json("inf"); }
+
+// Epsilon of `releases` equal releases of a plan.
+dp::PrivacyCost cost_of_releases(const dp::Plan& plan, int64_t parameters, int64_t releases) {
+  return dp::cost_of({{plan.effective_noise_multiplier(), plan->sampling_rate, releases, parameters,
+                       plan.noise_std_on_grid()}},
+                     plan->delta);
+}
+
+// The smallest noise multiplier, within 0.1 %, whose whole plan (discrete noise included) costs at most
+// epsilon.
+dp::Plan plan_of(const Config& config, int64_t n_examples, int64_t parameters) {
+  if (config.privacy.noise_multiplier)
+    return dp::Plan(plan_settings(config, n_examples, *config.privacy.noise_multiplier));
+  const double target = *config.privacy.epsilon;
+  const dp::Plan shape(plan_settings(config, n_examples, 1.0));  // for q as sampled, and the sensitivity
+  double sigma = accounting::noise_multiplier_for(target, shape->delta, shape->sampling_rate, shape->steps) *
+                 shape.sensitivity_in_clips();
+  for (int attempt = 0; attempt < 100; ++attempt, sigma *= 1.0001) {  // the grid's slack may cost a hair more
+    const dp::Plan plan(plan_settings(config, n_examples, sigma));
+    if (dp::planned_cost(plan, parameters).epsilon_upper <= target) return plan;
+  }
+  throw PrivacyError(concat("privacy.epsilon: ", target, " is out of reach for ", parameters,
+                            " parameters and ", shape->steps, " steps"));
+}
+
+// Batches without privacy: epochs of a shuffled data set, a function of (key, step). Several examples stand
+// in one unit, so that a row is their mean: an ordinary batch gradient, computed as one would without
+// privacy.
+class ShuffledBatches {
+ public:
+  ShuffledBatches(const Key& key, int64_t examples, int64_t batch)
+      : key_(key), batch_(std::min(batch, examples)) {
+    order_.resize(static_cast<size_t>(examples));
+    for (int64_t group = std::min<int64_t>(batch_, 16); group > 1; --group)
+      if (batch_ % group == 0) {
+        group_ = group;
+        break;
+      }
+  }
+  int64_t group() const { return group_; }  // examples in a unit
+  std::vector<Unit> draw(int64_t step) {
+    const int64_t per_epoch = static_cast<int64_t>(order_.size()) / batch_;
+    shuffle(step / per_epoch);
+    const auto first = order_.begin() + step % per_epoch * batch_;
+    std::vector<Unit> units;
+    for (int64_t i = 0; i < batch_; i += group_) {
+      units.push_back({{first + i, first + i + group_}});
+      std::sort(units.back().ids.begin(), units.back().ids.end());
+    }
+    return units;
+  }
+
+ private:
+  void shuffle(int64_t epoch) {
+    if (epoch == epoch_) return;
+    epoch_ = epoch;
+    std::iota(order_.begin(), order_.end(), 0);
+    PhiloxStream random = PhiloxStream::of(key_, epoch, 0);
+    for (size_t i = order_.size(); i > 1; --i)
+      std::swap(order_[i - 1], order_[random.below(static_cast<uint32_t>(i))]);
+  }
+  Key key_;
+  int64_t batch_, group_ = 1, epoch_ = -1;
+  std::vector<int64_t> order_;
+};
+
+// Units in memory at a time: what was asked for, or what fits in the budget.
+int64_t chunk_rows(const SpeedConfig& speed, int64_t parameters, int64_t row_numbers, int threads) {
+  if (speed.max_examples > 0) return speed.max_examples;
+  const double budget = static_cast<double>(speed.max_memory_mb) * 1024 * 1024 / 2;
+  const double row = 4.0 * static_cast<double>(parameters + row_numbers);
+  return std::clamp<int64_t>(static_cast<int64_t>(budget / row), threads, 256);
+}
+
+// Everything that a run consists of, in the order in which it is made.
+class Training {
+ public:
+  Training(const TrainOptions& options, Console& console)
+      : options_(options),
+        console_(console),
+        config_(load_config(options.config, options.changes)),
+        private_(!config_.privacy.non_private),
+        exec_(exec_of(config_.speed.threads)),
+        split_(load_data()),
+        pool_(load_pool_if_any()),
+        normalisation_(normalisation(config_)),
+        model_(config_.model, {split_.train.height, split_.train.width, split_.train.channels},
+               split_.train.label_count),
+        folder_(open_folder()),
+        key_(folder_.run_key(split_.train.fingerprint)),
+        shuffled_(derive_key(key_, "shuffle"), split_.train.size(), config_.train.expected_batch_size),
+        views_(split_.train, config_.augment, normalisation_, derive_key(key_, "augment"),
+               pool_ ? &*pool_ : nullptr, exec_, microbatches()),
+        gradients_(prepare_model(), exec_),
+        ema_(model_.parameters().flat(), config_.train.ema_decay, config_.train.ema_warmup) {
+    double noise_variance = 0;
+    if (private_) {
+      plan_.emplace(plan_of(config_, split_.train.size(), model_.parameters().size()));
+      sampler_.emplace(*plan_, key_, split_.train.size());
+      ledger_.emplace(folder_.ledger().string(), *plan_);
+      mechanism_.emplace(*plan_, key_, *ledger_);
+      recorded_ = ledger_->releases();
+      noise_variance =
+          std::pow(plan_.value()->noise_multiplier * plan_.value()->clip_norm / plan_->divisor(), 2);
+    }
+    optimizer_ = make_optimizer(optimizer_settings(config_, noise_variance), model_.parameters().size());
+    const ImageShape image = model_.image();
+    chunk_ = chunk_rows(config_.speed, model_.parameters().size(),
+                        views_.row_views() * (image.size() + model_.labels() + 1), exec_.threads);
+    if (options_.resume) resume();
+  }
+
+  TrainResult run() {
+    announce();
+    const InterruptGuard guard;
+    const auto begin = Clock::now();
+    const int64_t first = step_;
+    const int64_t last =
+        std::min(config_.train.steps,
+                 options_.max_steps ? first + *options_.max_steps : std::numeric_limits<int64_t>::max());
+    std::string stopped_by;
+    while (step_ < last) {
+      one_step(seconds_since(begin), first);
+      ++step_;
+      const bool finished = step_ == config_.train.steps;
+      if (const int64_t every = config_.train.evaluate_every; every > 0 && step_ % every == 0 && !finished)
+        evaluate_now();
+      if (interrupted) stopped_by = "interrupted";
+      if (options_.max_minutes && seconds_since(begin) >= 60 * *options_.max_minutes)
+        stopped_by = "--max-minutes";
+      const int64_t every = config_.train.checkpoint_every;
+      if (finished || step_ == last || !stopped_by.empty() || (every > 0 && step_ % every == 0)) save();
+      if (!stopped_by.empty()) break;
+    }
+    const double seconds = seconds_since(begin);
+    console_.clear();
+    return finish(seconds, step_ - first, stopped_by);
+  }
+
+ private:
+  Split load_data() {
+    PG_CHECK_AS(DeviceError, Device::parse(config_.speed.device).is_cpu(), "speed.device: got \"",
+                config_.speed.device, "\", but this build has no CUDA");
+    Split split = load_dataset(data_spec(config_), options_.data_root, progress());
+    if (const int64_t limit = config_.data.train_limit; limit > 0 && limit < split.train.size()) {
+      split.train.pixels.resize(static_cast<size_t>(limit * split.train.image_size()));
+      split.train.labels.resize(static_cast<size_t>(limit));
+      split.train.fingerprint = dataset_fingerprint(split.train);
+    }
+    for (const std::string& line : check_with_data(config_, split.train.size())) console_.warning(line);
+    return split;
+  }
+  std::optional<augment::PublicPool> load_pool_if_any() {
+    if (!config_.has_pool()) return std::nullopt;
+    Pool pool =
+        load_pool(pool_spec(config_, split_.train), config_.pool.provenance, options_.data_root, progress());
+    check_pool_matches(pool, split_.train);
+    return augment::PublicPool(std::move(pool.images), pool.provenance);
+  }
+  RunFolder open_folder() const {
+    if (!options_.resume)
+      return RunFolder::create(
+          options_.out.empty() ? default_run_folder(options_.config, config_.train.seed) : options_.out,
+          config_);
+    PG_CHECK(!options_.out.empty(), "--resume: say which run with --out DIR");
+    return RunFolder::resume(options_.out, config_);
+  }
+  augment::Microbatches microbatches() const {
+    if (!private_) return {shuffled_.group(), augment::GroupMix::none};
+    if (config_.privacy.units != "microbatch") return {};
+    // The size of a bucket is about Poisson; this many is out of reach (probability below 1e-12).
+    return {8 * config_.privacy.microbatch_size + 24, config_.privacy.microbatch_mix};
+  }
+  Model& prepare_model() {
+    // Initial weights depend on the public seed alone: runs that are compared can start from the same ones.
+    model_.parameters().allocate(DType::f32, key_from_text(concat("initial weights ", config_.train.seed)));
+    return model_;
+  }
+  Progress progress() {
+    return [this](std::string_view what, int64_t done, int64_t total) {
+      console_.progress(fmt::format("{}: {} of {}", what, thousands(done), thousands(total)));
+    };
+  }
+
+  void resume() {
+    if (has_checkpoint(folder_.path())) {
+      const CheckpointRead read =
+          load_checkpoint(folder_.path(), model_.parameters(), ema_on() ? &ema_ : nullptr, optimizer_.get());
+      if (!read.warning.empty()) console_.warning(read.warning);
+      PG_CHECK(read.info.config_hash == config_hash(config_), shown(read.file), ": is of another config");
+      PG_CHECK(read.info.dataset_tag == folder_.dataset_tag(), shown(read.file),
+               ": is of other training data");
+      if (private_) {
+        PG_CHECK_AS(PrivacyError, read.info.plan_hash == plan_->hash(), shown(read.file),
+                    ": is of another plan");
+        PG_CHECK_AS(PrivacyError, read.info.ledger_head.empty() || ledger_->contains(read.info.ledger_head),
+                    shown(folder_.ledger()), ": does not hold the release that ", shown(read.file),
+                    " was made after: the ledger was cut or replaced");
+      }
+      step_ = read.info.step;
+    }
+    folder_.rewind_metrics(step_);
+  }
+
+  bool ema_on() const { return config_.train.ema_decay > 0; }
+
+  void announce() {
+    const Dataset& train = split_.train;
+    console_.message(fmt::format("{}: {} training and {} test images of {}x{}x{}, {} classes", train.name,
+                                 thousands(train.size()), thousands(split_.test.size()), train.height,
+                                 train.width, train.channels, train.label_count));
+    const auto& a = config_.augment;
+    console_.message(fmt::format("{}: {} parameters; {} views an example ({} base, {} pool, {} mixed)",
+                                 model_.title(), thousands(model_.parameters().size()), a.views(), a.base,
+                                 a.pool, a.mix));
+    if (private_) {
+      const dp::PrivacyCost cost = dp::planned_cost(*plan_, model_.parameters().size());
+      const auto& plan = *plan_;
+      console_.message(
+          fmt::format("guarantee: ({:.4g}, {:.3g})-differential privacy for adding or removing one {}, "
+                      "noise multiplier {:.4f}, sampling rate {:.5f} (Poisson), {} steps, clip norm {:g}",
+                      std::ceil(cost.epsilon_upper * 1e4) / 1e4, plan->delta,
+                      plan.microbatches() ? "example (micro-batches: 2C)" : "example", plan->noise_multiplier,
+                      plan->sampling_rate, thousands(plan->steps), plan->clip_norm));
+      if (config_.noise_source == "reproducible")
+        console_.warning(
+            "noise.source = \"reproducible\": whoever knows the seed and the data can subtract the noise");
+    } else {
+      console_.warning("--non-private: no clipping, no noise, no guarantee");
+    }
+    if (config_.log.nonprivate)
+      console_.warning("log.nonprivate: metrics.jsonl will hold numbers that are not private (nonprivate_*)");
+    console_.message(fmt::format("run folder: {}{}", shown(folder_.path()),
+                                 step_ > 0 ? fmt::format(", going on after step {}", thousands(step_)) : ""));
+  }
+
+  void one_step(double elapsed, int64_t first) {
+    const bool log =
+        config_.log.every > 0 && (step_ % config_.log.every == 0 || step_ + 1 == config_.train.steps);
+    const double rate = config_.train.learning_rate.at(step_);
+    Json line{{"step", step_}, {"learning_rate", rate}};
+    if (private_) {
+      check_budget();
+      dp::NonprivateClipStats stats;
+      const bool look = config_.log.nonprivate && log;
+      LossWatch watch(gradients_, look);
+      const dp::PrivateGradient gradient = dp::private_step(*sampler_, views_, watch, *mechanism_, step_,
+                                                            chunk_, exec_, look ? &stats : nullptr);
+      optimizer_->step(model_.parameters(), gradient.values(), rate);
+      if (look) {
+        const auto rows = static_cast<double>(std::max<int64_t>(1, stats.nonprivate_rows));
+        line["nonprivate_loss"] = watch.nonprivate_sum / rows;
+        line["nonprivate_batch_size"] = stats.nonprivate_rows;
+        line["nonprivate_clip_rate"] = static_cast<double>(stats.nonprivate_clipped_rows) / rows;
+        line["nonprivate_mean_norm"] = stats.nonprivate_norm_sum / rows;
+      }
+    } else {
+      LossWatch watch(gradients_, log);
+      const std::vector<Unit> units = shuffled_.draw(step_);
+      const dp::NonPrivateGradient gradient = dp::nonprivate_step(units, views_, watch, step_, chunk_, exec_);
+      optimizer_->step(model_.parameters(), gradient.values(), rate);
+      if (log) line["nonprivate_loss"] = watch.nonprivate_sum / static_cast<double>(units.size());
+    }
+    if (ema_on()) ema_.update(model_.parameters().flat());
+    if (log) {
+      if (private_) line["epsilon"] = bound_json(spent().epsilon_upper);
+      line["seconds"] = std::round(elapsed * 1000) / 1000;
+      folder_.append_metrics(line);
+    }
+    if (console_.due()) {
+      const auto done = static_cast<double>(step_ + 1 - first);
+      const double left =
+          elapsed / std::max(1.0, done - 1) * static_cast<double>(config_.train.steps - step_ - 1);
+      console_.progress(fmt::format(
+          "step {}/{} | {} views/s | {} left{}{}", thousands(step_ + 1), thousands(config_.train.steps),
+          thousands(static_cast<int64_t>(done * views_a_step() / std::max(elapsed, 1e-3))),
+          duration_text(left),
+          private_
+              ? fmt::format(" | epsilon {:.3f} of {:.3f}", spent().epsilon_upper, planned().epsilon_upper)
+              : "",
+          last_score_ ? fmt::format(" | test accuracy {:.2f} %", 100 * *last_score_) : ""));
+    }
+  }
+
+  // Wraps the gradient source to add up losses when they are wanted.
+  struct LossWatch : GradientSource {
+    LossWatch(ModelGradients& source, bool watch) : source_(source), watch_(watch) {}
+    int64_t parameter_count() const override { return source_.parameter_count(); }
+    PerExampleGradient rows(ExampleBatch&& batch) override {
+      PerExampleGradient rows = source_.rows(std::move(batch));
+      if (watch_)
+        for (float loss : source_.nonprivate_losses()) nonprivate_sum += loss;
+      return rows;
+    }
+    double nonprivate_sum = 0;
+
+   private:
+    ModelGradients& source_;
+    bool watch_;
+  };
+
+  double views_a_step() const {
+    return static_cast<double>(config_.train.expected_batch_size * config_.augment.views());
+  }
+
+  const dp::PrivacyCost& planned() {
+    if (!planned_) planned_ = dp::planned_cost(*plan_, model_.parameters().size());
+    return *planned_;
+  }
+  // What all releases on the ledger cost so far; kept until there are more.
+  const dp::PrivacyCost& spent() {
+    if (!spent_ || spent_->releases != ledger_->releases())
+      spent_ = cost_of_releases(*plan_, model_.parameters().size(), ledger_->releases());
+    return *spent_;
+  }
+  // Steps that were released more than once (forks) cost more than was planned. Refuse to go on where
+  // finishing would cost more than the epsilon that the config promises.
+  void check_budget() {
+    const int64_t forks = ledger_->releases() - std::max(step_, recorded_);
+    if (forks <= 0 || !config_.privacy.epsilon) return;
+    const double cost =
+        cost_of_releases(*plan_, model_.parameters().size(), config_.train.steps + forks).epsilon_upper;
+    PG_CHECK_AS(PrivacyError, cost <= *config_.privacy.epsilon, "privacy.epsilon: ", forks,
+                " steps were released a second time with another sum; finishing would cost epsilon ", cost,
+                " instead of ", *config_.privacy.epsilon);
+  }
+
+  void evaluate_now() {
+    const Score raw = score_of(model_, split_.test, normalisation_, exec_);
+    Json line{{"step", step_ - 1},
+              {"test_accuracy", raw.accuracy()},
+              {"test_loss", raw.loss / static_cast<double>(std::max<int64_t>(1, raw.images))}};
+    last_score_ = raw.accuracy();
+    if (ema_on()) {
+      last_score_ = score_with(model_, ema_.values(), split_.test, normalisation_, exec_).accuracy();
+      line["test_accuracy_ema"] = *last_score_;
+    }
+    folder_.append_metrics(line);
+  }
+
+  void save() {
+    folder_.sync_metrics();
+    CheckpointInfo info;
+    info.config_hash = config_hash(config_);
+    Config result_only = config_;  // what never changes the result is no part of it
+    result_only.speed = {};
+    result_only.log = {};
+    info.config_toml = resolved_toml(result_only);
+    info.plan_hash = private_ ? plan_->hash() : "";
+    info.dataset_tag = folder_.dataset_tag();
+    info.ledger_head = private_ ? ledger_->head() : "";
+    info.model_title = model_.title();
+    info.class_names = split_.train.label_names;
+    info.height = model_.image().height;
+    info.width = model_.image().width;
+    info.channels = model_.image().channels;
+    info.labels = model_.labels();
+    info.step = step_;
+    info.has_ema = ema_on();
+    save_checkpoint(folder_.path(), info, model_.parameters(), ema_on() ? &ema_ : nullptr, optimizer_.get());
+  }
+
+  TrainResult finish(double seconds, int64_t steps, const std::string& stopped_by) {
+    const Score raw = score_of(model_, split_.test, normalisation_, exec_);
+    const double averaged =
+        ema_on() ? score_with(model_, ema_.values(), split_.test, normalisation_, exec_).accuracy()
+                 : raw.accuracy();
+    const double views_per_second = static_cast<double>(steps) * views_a_step() / std::max(seconds, 1e-9);
+    Json summary{{"test_accuracy", raw.accuracy()}, {"test_accuracy_ema", averaged}};
+    if (private_) {
+      const dp::PrivacyCost cost = dp::spent_cost(folder_.ledger().string(), plan_.value()->delta);
+      summary["epsilon"] = {{"lower", bound_json(cost.epsilon_lower)},
+                            {"upper", bound_json(cost.epsilon_upper)}};
+      summary["delta"] = plan_.value()->delta;
+      summary["noise_multiplier"] = plan_.value()->noise_multiplier;
+      summary["sampling_rate"] = plan_.value()->sampling_rate;
+    } else {
+      summary["epsilon"] = "inf";
+      summary["delta"] = config_.privacy.delta;
+      summary["noise_multiplier"] = 0.0;
+      summary["sampling_rate"] = sampling_rate(config_, split_.train.size());
+    }
+    summary["steps"] = config_.train.steps;
+    summary["steps_done"] = step_;
+    summary["parameters"] = model_.parameters().size();
+    summary["train_examples"] = split_.train.size();
+    summary["test_examples"] = split_.test.size();
+    summary["views_per_example"] = config_.augment.views();
+    summary["seconds"] = seconds;
+    summary["views_per_second"] = views_per_second;
+    summary["peak_memory_bytes"] = peak_memory_bytes();
+    summary["device"] = "cpu";
+    summary["dataset"] = split_.train.name;
+    summary["model"] = model_.title();
+    summary["adjacency"] = "add_remove";
+    summary["noise_source"] = private_ ? config_.noise_source : "none";
+    summary["run_folder"] = folder_.path().string();
+    summary["config_hash"] = config_hash(config_);
+    summary["plan_hash"] = private_ ? plan_->hash() : "";
+    summary["version"] = PG_VERSION;
+    if (config_.has_pool()) summary["pool_provenance"] = pool_->provenance();
+    folder_.write_summary(summary);
+
+    std::string text =
+        step_ == config_.train.steps
+            ? fmt::format("trained for {} steps\n", thousands(step_))
+            : fmt::format("stopped after {} of {} steps{}; go on with --resume --out {}\n", thousands(step_),
+                          thousands(config_.train.steps), stopped_by.empty() ? "" : " (" + stopped_by + ")",
+                          shown(folder_.path()));
+    text += fmt::format("  test accuracy   {:.2f} % (averaged weights), {:.2f} % (raw weights)\n",
+                        100 * averaged, 100 * raw.accuracy());
+    if (private_) {
+      const double lower =
+          summary["epsilon"]["lower"].is_number() ? summary["epsilon"]["lower"].get<double>() : 0.0;
+      const double upper = spent().epsilon_upper;
+      text += fmt::format(
+          "  privacy         epsilon in [{:.4f}, {:.4f}] at delta = {:g}; one example added or removed\n",
+          std::floor(lower * 1e4) / 1e4, std::ceil(upper * 1e4) / 1e4, plan_.value()->delta);
+    } else {
+      text += "  privacy         none\n";
+    }
+    text += fmt::format("  time            {}, {} views/s\n", duration_text(seconds),
+                        thousands(static_cast<int64_t>(views_per_second)));
+    text +=
+        fmt::format("  memory          {} at most\n", bytes_text(static_cast<double>(peak_memory_bytes())));
+    text += fmt::format("  run folder      {}\n", shown(folder_.path()));
+    return {summary, text};
+  }
+
+  const TrainOptions& options_;
+  Console& console_;
+  Config config_;
+  bool private_;
+  CpuExec exec_;
+  Split split_;
+  std::optional<augment::PublicPool> pool_;
+  augment::Normalisation normalisation_;
+  Model model_;
+  RunFolder folder_;
+  Key key_;
+  ShuffledBatches shuffled_;
+  augment::ViewSource views_;
+  ModelGradients gradients_;
+  Ema ema_;
+  std::unique_ptr<Optimizer> optimizer_;
+  std::optional<dp::Plan> plan_;
+  std::optional<dp::PoissonSampler> sampler_;
+  std::optional<dp::Ledger> ledger_;
+  std::optional<dp::GaussianMechanism> mechanism_;
+  std::optional<dp::PrivacyCost> planned_, spent_;
+  std::optional<double> last_score_;
+  int64_t chunk_ = 1;
+  int64_t recorded_ = 0;  // steps on the ledger when it was opened
+  int64_t step_ = 0;      // updates done
+};
+
+}  // namespace
+
+TrainResult train(const TrainOptions& options, Console& console) {
+  Training training(options, console);
+  return training.run();
+}
+
+}  // namespace pergrad::apps

@@ -1,0 +1,87 @@
+// Augmenter: from ONE private example to its V views. On the privacy reviewer's path (dp/README.md).
+//
+// 1. The one entry point is handed one private image and its label. Two private examples cannot be mixed:
+// there
+//    is no call that takes two. Mixes join views of this example and images of the public pool, nothing else.
+// 2. All else that comes in is public: settings, normalisation constants, pool, random bits keyed by
+//    (augment key, step, example id), so that an example's views do not depend on who is in the batch.
+// 3. No state: the entry point is const, writes no member and no static; nothing of one example meets the
+// next.
+// 4. The V views make one row of gradients, their mean, which is clipped once. However many views there are
+// and
+//    whatever is mixed among them, the example counts as one.
+#pragma once
+
+#include "augment/image_ops.h"
+#include "augment/normalisation.h"
+#include "augment/public_pool.h"
+#include "core/rng.h"
+
+#include <cstdint>
+#include <span>
+
+namespace pergrad::augment {
+
+enum class MixMethod { none, mixup, cutmix };
+
+// How the two draws of a mix are chosen among the base + pool draws of S.
+enum class Pairing {
+  with_replacement,     // two different draws; each mix draws from all of S anew
+  without_replacement,  // S is shuffled and dealt in pairs; shuffled again when fewer than two are left
+  independent,          // two draws that may be the same one
+};
+
+// Algorithm 1 of DP-Mix (Bao et al. 2023). The defaults are plain training: one view, the image as it is.
+struct AugmentSettings {
+  int64_t base = 1;  // views T(x) of the private example; the image itself is not added
+  int64_t mix = 0;   // mixes of pairs of S, S = the base and pool draws
+  int64_t pool = 0;  // draws from the public pool for each example in each step, with replacement
+
+  int64_t crop_padding = 0;            // T: pad by so many pixels, crop H x W anywhere: (2p+1)^2 offsets
+  Padding padding = Padding::reflect;  // T: how to pad
+  bool flip = false;                   // T: mirror left to right with probability 1/2
+  bool pool_augmented = true;          // draws from the pool go through T too
+
+  MixMethod method = MixMethod::mixup;  // of the mixes; `none` refuses any
+  double mix_alpha = 0.2;               // lambda ~ Beta(alpha, alpha)
+  bool fold_lambda = false;             // lambda := max(lambda, 1 - lambda); only cutmix is affected
+  bool share_lambda = false;            // one lambda for all mixes of an example, else one for each mix
+  Pairing pairing = Pairing::with_replacement;  // which two draws a mix joins
+  bool mix_degenerate = false;                  // control: a mix is a draw mixed with itself, that is a copy
+
+  int64_t views() const { return base + pool + mix; }  // V
+};
+
+// One example of the private data.
+struct PrivateExample {
+  std::span<const uint8_t> image;  // [H,W,C]
+  int32_t label;                   // in [0, L)
+};
+
+class Augmenter {
+ public:
+  // For images of one shape with L labels.   THROWS: Error, in one line, for settings that mean nothing.
+  Augmenter(const AugmentSettings& settings, const ImageShape& shape, int64_t label_count,
+            Normalisation normalisation);
+
+  // Writes the views of one example: first T(x) base times, then the pool's draws, then the mixes.
+  //   random: the example's own stream in this step; taken by value, drawn from in the order of the views, so
+  //     that the base views are the same with mixes and without.
+  //   pool: may be null where settings.pool is 0.   images [V,H,W,C], targets [V,L]: every number is written.
+  //   Guarantee: what is written is a function of the arguments and of nothing else.   THROWS: Error.
+  void write_views(const PrivateExample& example, PhiloxStream random, const PublicPool* pool,
+                   std::span<float> images, std::span<float> targets) const;
+
+  const AugmentSettings& settings() const { return settings_; }
+  const ImageShape& shape() const { return shape_; }
+  int64_t label_count() const { return label_count_; }  // L
+  int64_t views() const { return settings_.views(); }   // V
+
+ private:
+  AugmentSettings settings_;
+  ImageShape shape_;
+  int64_t label_count_;
+  Normalisation normalisation_;
+};
+
+}  // namespace pergrad::augment

@@ -1,0 +1,59 @@
+// ViewSource: the views of the examples of a step, one row per unit, rows in parallel.
+//
+// 1. Row n is a function of (augment key, step, the examples of units[n]) and of public data: not of the
+// other
+//    rows, of the order, of the number of threads or of what was asked for before.
+// 2. A unit has one id, unless groups were announced; a group that was not announced is refused.
+// 3. Every number of a batch is written, padding included: no memory of an earlier batch shows through.
+#pragma once
+
+#include "augment/augmenter.h"
+#include "augment/microbatch_mix.h"
+#include "core/dataset.h"
+#include "core/sources.h"
+
+namespace pergrad::augment {
+
+// Groups as units; the default is none. See microbatch_mix.h for what it does to the sensitivity.
+struct Microbatches {
+  int64_t largest_unit = 1;  // ids in a unit, at most
+  GroupMix mix = GroupMix::none;
+};
+
+class ViewSource final : public ExampleSource {
+ public:
+  // data and pool outlive the source; pool may be null where settings.pool is 0. augment_key: of augmentation
+  // only.
+  //   THROWS: Error for settings that mean nothing, PrivacyError for a pool that is the data itself.
+  ViewSource(const Dataset& data, const AugmentSettings& settings, const Normalisation& normalisation,
+             const Key& augment_key, const PublicPool* pool, CpuExec exec, Microbatches microbatches = {});
+
+  // One row per unit, V = row_views() views each.
+  //   One id: its V views, weight 1/V.   M ids: the views of all members by rising id (and their mixes), with
+  //   equal weight, then zero images of weight 0 up to V, which is that of the largest unit announced: V
+  //   never depends on the rest of the batch.   No id: a padding row: zeros, weight 0, is_real 0. THROWS:
+  //   Error for an id that is not in the data or twice in a unit, or a unit that is too large. Memory:
+  //   tensors go back to this source's workspace with their last owner, so steps after the first allocate
+  //   nothing; call this, and let go of what it returned, on one thread.
+  ExampleBatch views(std::span<const Unit> units, int64_t step) override;
+
+  // V of every batch.
+  int64_t row_views() const;
+  const AugmentSettings& settings() const { return augmenter_.settings(); }
+
+ private:
+  struct Row;  // where one unit's numbers go
+  void write_row(const Unit& unit, int64_t step, const Row& row) const;
+
+  const Dataset& data_;
+  Augmenter augmenter_;
+  Key augment_key_;
+  Key microbatch_key_;  // of the mixes within a unit
+  const PublicPool* pool_;
+  CpuExec exec_;
+  int64_t largest_unit_;
+  MicrobatchMixer mixer_;
+  Workspace workspace_;
+};
+
+}  // namespace pergrad::augment

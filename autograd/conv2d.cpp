@@ -1,0 +1,77 @@
+// conv2d: forward, input gradient, and the weight gradient that adds the views of one example, never
+// examples.
+#include "autograd/ops.h"
+
+namespace pergrad {
+namespace {
+
+struct Conv2d : Node {
+  Var x;
+  ConvKernel kernel;
+  WeightVar bias;
+  Tensor input;  // x
+
+  const char* name() const override { return "conv2d"; }
+  size_t saved_bytes() const override { return static_cast<size_t>(input.size()) * size_of(input.dtype()); }
+
+  template <class T>
+  void walk(Tape& tape, const Tensor& dy) {
+    const ConvShape& s = kernel.prepared->shape();
+    const int64_t examples = dy.dim(0), views = dy.dim(1);
+    const bool wants_dx = tape.needs_gradient(x);
+    Tensor dx = wants_dx ? tape.empty(input.shape()) : Tensor();
+    for (int64_t n = 0; n < examples; ++n) {
+      T* dw = tape.weight_gradient<T>(kernel.w, n);
+      T* db = tape.weight_gradient<T>(bias, n);
+      for (int64_t image = n * views; image < (n + 1) * views; ++image) {
+        const T* g = dy.data<T>() + image * s.output_size();
+        kernel.prepared->weight_gradient(input.data<T>() + image * s.input_size(), g, dw, tape.workspace());
+        for (int64_t p = 0; p < s.out_h() * s.out_w(); ++p)
+          for (int64_t o = 0; o < s.outputs; ++o) db[o] += g[p * s.outputs + o];
+        if (wants_dx)
+          kernel.prepared->input_gradient(g, dx.data<T>() + image * s.input_size(), tape.workspace());
+      }
+    }
+    if (wants_dx) tape.accumulate(x, std::move(dx));
+  }
+
+  void backward(Tape& tape, const Tensor& dy) override {
+    dispatch(dy.dtype(), [&]<class T>() { walk<T>(tape, dy); });
+  }
+};
+
+}  // namespace
+
+ConvKernel conv_kernel(const WeightTape& tape, WeightVar w, const ConvShape& shape,
+                       bool wants_input_gradient) {
+  return {w, std::make_shared<const ConvWeights>(shape, tape.value(w), wants_input_gradient)};
+}
+
+Var conv2d(Tape& tape, Var x, const ConvKernel& kernel, WeightVar bias) {
+  const Tensor& input = tape.value(x);
+  const ConvShape& s = kernel.prepared->shape();
+  PG_CHECK(
+      input.rank() == 5 && input.dim(2) == s.height && input.dim(3) == s.width && input.dim(4) == s.channels,
+      "conv2d: x has shape ", to_string(input.shape()), ", wanted [N,V,", s.height, ",", s.width, ",",
+      s.channels, "]");
+  PG_CHECK(tape.value(bias).size() == s.outputs, "conv2d: bias ", to_string(tape.value(bias).shape()),
+           ", wanted [", s.outputs, "]");
+  Tensor y = tape.empty({input.dim(0), input.dim(1), s.out_h(), s.out_w(), s.outputs});
+  dispatch(input.dtype(), [&]<class T>() {
+    const T* b = tape.value(bias).data<T>();
+    for (int64_t image = 0; image < input.dim(0) * input.dim(1); ++image) {
+      T* out = y.data<T>() + image * s.output_size();
+      kernel.prepared->forward(input.data<T>() + image * s.input_size(), out, tape.workspace());
+      for (int64_t p = 0; p < s.out_h() * s.out_w(); ++p)
+        for (int64_t o = 0; o < s.outputs; ++o) out[p * s.outputs + o] += b[o];
+    }
+  });
+  auto node = std::make_unique<Conv2d>();
+  node->x = x;
+  node->kernel = kernel;
+  node->bias = bias;
+  node->input = input;
+  return tape.record(std::move(y), std::move(node));
+}
+
+}  // namespace pergrad

@@ -1,0 +1,81 @@
+// relu, tanh, add.
+#include "autograd/elementwise_kernels.h"
+#include "autograd/ops.h"
+
+#include <algorithm>
+
+namespace pergrad {
+namespace {
+
+// An activation function whose derivative is known from its value: Forward{x, y}, Backward{y, dy, dx}.
+template <template <class> class Backward>
+struct Activation : Node {
+  Var x;
+  Tensor y;
+  const char* name_;
+
+  const char* name() const override { return name_; }
+  size_t saved_bytes() const override { return static_cast<size_t>(y.size()) * size_of(y.dtype()); }
+  void backward(Tape& tape, const Tensor& dy) override {
+    Tensor dx = tape.empty(y.shape());
+    dispatch(y.dtype(), [&]<class T>() {
+      tape.exec().for_each(y.size(), Backward<T>{y.data<T>(), dy.data<T>(), dx.data<T>()});
+    });
+    tape.accumulate(x, std::move(dx));
+  }
+};
+
+template <template <class> class Forward, template <class> class Backward>
+Var activation(Tape& tape, Var x, const char* name) {
+  const Tensor& input = tape.value(x);
+  Tensor y = tape.empty(input.shape());
+  dispatch(input.dtype(), [&]<class T>() {
+    tape.exec().for_each(y.size(), Forward<T>{input.data<T>(), y.data<T>()});
+  });
+  if (!tape.needs_gradient(x)) return tape.record(std::move(y), nullptr);
+  auto node = std::make_unique<Activation<Backward>>();
+  node->x = x;
+  node->y = y;
+  node->name_ = name;
+  return tape.record(std::move(y), std::move(node));
+}
+
+struct AddNode : Node {
+  Var a, b;
+  const char* name() const override { return "add"; }
+  void backward(Tape& tape, const Tensor& dy) override {
+    // Each side may add to its slot later, so each gets memory of its own.
+    for (Var x : {a, b}) {
+      if (!tape.needs_gradient(x)) continue;
+      Tensor copy = tape.empty(dy.shape());
+      dispatch(dy.dtype(), [&]<class T>() { std::copy_n(dy.data<T>(), dy.size(), copy.data<T>()); });
+      tape.accumulate(x, std::move(copy));
+    }
+  }
+};
+
+}  // namespace
+
+Var relu(Tape& tape, Var x) {
+  return activation<kernels::ReluForward, kernels::ReluBackward>(tape, x, "relu");
+}
+Var tanh(Tape& tape, Var x) {
+  return activation<kernels::TanhForward, kernels::TanhBackward>(tape, x, "tanh");
+}
+
+Var add(Tape& tape, Var a, Var b) {
+  const Tensor &left = tape.value(a), &right = tape.value(b);
+  PG_CHECK(left.shape() == right.shape(), "add: ", to_string(left.shape()), " and ",
+           to_string(right.shape()));
+  Tensor y = tape.empty(left.shape());
+  dispatch(left.dtype(), [&]<class T>() {
+    tape.exec().for_each(y.size(), kernels::Add<T>{left.data<T>(), right.data<T>(), y.data<T>()});
+  });
+  if (!tape.needs_gradient(a) && !tape.needs_gradient(b)) return tape.record(std::move(y), nullptr);
+  auto node = std::make_unique<AddNode>();
+  node->a = a;
+  node->b = b;
+  return tape.record(std::move(y), std::move(node));
+}
+
+}  // namespace pergrad

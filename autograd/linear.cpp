@@ -1,0 +1,69 @@
+// linear: y = x w + b; the views of one example are the rows of one small gemm.
+#include "autograd/ops.h"
+#include "core/gemm.h"
+
+namespace pergrad {
+namespace {
+
+struct Linear : Node {
+  Var x;
+  WeightVar w, bias;
+  Tensor input;
+
+  const char* name() const override { return "linear"; }
+  size_t saved_bytes() const override { return static_cast<size_t>(input.size()) * size_of(input.dtype()); }
+
+  void backward(Tape& tape, const Tensor& dy) override {
+    const int64_t views = dy.dim(1), labels = dy.dim(2);
+    const int64_t features = input.size() / (dy.dim(0) * views);
+    dispatch(dy.dtype(), [&]<class T>() {
+      for (int64_t n = 0; n < dy.dim(0); ++n) {
+        const T* g = dy.data<T>() + n * views * labels;
+        gemm<T>(Transpose::yes, Transpose::no, features, labels, views, T{1},
+                input.data<T>() + n * views * features, g, T{1}, tape.weight_gradient<T>(w, n));
+        T* db = tape.weight_gradient<T>(bias, n);
+        for (int64_t v = 0; v < views; ++v)
+          for (int64_t l = 0; l < labels; ++l) db[l] += g[v * labels + l];
+      }
+      if (!tape.needs_gradient(x)) return;
+      Tensor dx = tape.empty(input.shape());
+      for (int64_t n = 0; n < dy.dim(0); ++n)
+        gemm<T>(Transpose::no, Transpose::yes, views, features, labels, T{1},
+                dy.data<T>() + n * views * labels, tape.value(w).data<T>(), T{0},
+                dx.data<T>() + n * views * features);
+      tape.accumulate(x, std::move(dx));
+    });
+  }
+};
+
+}  // namespace
+
+Var linear(Tape& tape, Var x, WeightVar w, WeightVar bias) {
+  const Tensor& input = tape.value(x);
+  const Tensor& weights = tape.value(w);
+  PG_CHECK(input.rank() >= 3 && weights.rank() == 2, "linear: x ", to_string(input.shape()), ", w ",
+           to_string(weights.shape()), ", wanted [N,V,...] and [C,L]");
+  const int64_t examples = input.dim(0), views = input.dim(1);
+  const int64_t features = weights.dim(0), labels = weights.dim(1);
+  PG_CHECK(input.size() == examples * views * features && tape.value(bias).size() == labels, "linear: x ",
+           to_string(input.shape()), " and bias ", to_string(tape.value(bias).shape()), " for w ",
+           to_string(weights.shape()));
+  Tensor y = tape.empty({examples, views, labels});
+  dispatch(input.dtype(), [&]<class T>() {
+    const T* b = tape.value(bias).data<T>();
+    for (int64_t n = 0; n < examples; ++n) {  // one gemm an example: its bits do not depend on the others
+      T* out = y.data<T>() + n * views * labels;
+      for (int64_t v = 0; v < views; ++v) std::copy(b, b + labels, out + v * labels);
+      gemm<T>(Transpose::no, Transpose::no, views, labels, features, T{1},
+              input.data<T>() + n * views * features, weights.data<T>(), T{1}, out);
+    }
+  });
+  auto node = std::make_unique<Linear>();
+  node->x = x;
+  node->w = w;
+  node->bias = bias;
+  node->input = input;
+  return tape.record(std::move(y), std::move(node));
+}
+
+}  // namespace pergrad

@@ -1,0 +1,73 @@
+// Tape: recording, and the walk back.
+#include "autograd/tape.h"
+
+namespace pergrad {
+
+Tape::Tape(const WeightTape& weights, WeightSlots* slots, Workspace& workspace)
+    : weights_(weights), slots_(slots), workspace_(workspace) {
+  vars_.reserve(128);
+}
+
+Var Tape::input(Tensor value, bool needs_gradient) {
+  dtype_ = value.dtype();
+  vars_.push_back({std::move(value), {}, nullptr, needs_gradient && recording()});
+  return {static_cast<int32_t>(vars_.size()) - 1};
+}
+
+Var Tape::record(Tensor value, std::unique_ptr<Node> node) {
+  const bool walk = recording() && node;
+  vars_.push_back({std::move(value), {}, walk ? std::move(node) : nullptr, walk});
+  return {static_cast<int32_t>(vars_.size()) - 1};
+}
+
+void Tape::accumulate(Var x, Tensor gradient) {
+  Slot& slot = vars_.at(static_cast<size_t>(x.index));
+  if (!slot.needs_gradient) return;
+  PG_CHECK(gradient.shape() == slot.value.shape(), "tape: gradient ", to_string(gradient.shape()),
+           " for a value ", to_string(slot.value.shape()));
+  if (!slot.gradient.defined()) {
+    slot.gradient = std::move(gradient);
+    return;
+  }
+  dispatch(gradient.dtype(), [&]<class T>() {
+    T* sum = slot.gradient.data<T>();
+    const T* more = gradient.data<T>();
+    for (int64_t i = 0; i < gradient.size(); ++i) sum[i] += more[i];
+  });
+}
+
+void Tape::backward(Var losses) {
+  PG_CHECK(recording(), "tape: backward on a tape that was made without gradient slots");
+  Slot& last = vars_.at(static_cast<size_t>(losses.index));
+  PG_CHECK(last.value.rank() == 1 && last.value.dim(0) == slots_->rows(), "tape: losses ",
+           to_string(last.value.shape()), ", wanted [", slots_->rows(), "]");
+  last.gradient = empty(last.value.shape());
+  last.gradient.fill(1);
+  for (size_t i = vars_.size(); i-- > 0;) {
+    Slot& slot = vars_[i];
+    if (!slot.node) continue;
+    const std::unique_ptr<Node> node = std::move(slot.node);
+    const Tensor dy = std::move(slot.gradient);
+    slot.gradient = {};
+    slot.value = {};
+    if (dy.defined()) node->backward(*this, dy);
+  }
+}
+
+size_t Tape::value_bytes() const {
+  size_t bytes = 0;
+  for (const Slot& slot : vars_)
+    if (slot.value.defined()) bytes += static_cast<size_t>(slot.value.size()) * size_of(slot.value.dtype());
+  return bytes;
+}
+
+std::string Tape::memory_report() const {
+  std::string text;
+  for (const Slot& slot : vars_)
+    if (slot.node)
+      text += concat(slot.node->name(), ' ', to_string(slot.value.shape()), ": saves ",
+                     slot.node->saved_bytes(), " bytes\n");
+  return text;
+}
+
+}  // namespace pergrad

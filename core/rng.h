@@ -1,0 +1,164 @@
+// Random numbers: two counter-based generators, and keys that separate their uses.
+//
+// 1. Everything random is a pure function of (key, step, index): replay and resumption give the same bits,
+// and
+//    no result depends on threads, chunks or order.
+// 2. ChaChaStream (cryptographic) decides what the guarantee rests on: who is sampled, and the noise.
+//    PhiloxStream (fast) decides what it does not rest on: augmentations and initial weights.
+// 3. Different uses have different keys: derive_key(parent, "noise") never equals derive_key(parent,
+// "sampler").
+#pragma once
+
+#include "core/exec.h"
+
+#include <array>
+#include <cstdint>
+#include <string_view>
+
+namespace pergrad {
+
+// 256-bit secret from which every stream of a run is derived.
+struct Key {
+  std::array<uint8_t, 32> bytes{};
+  bool operator==(const Key&) const = default;
+};
+
+// A child key: HMAC-SHA-256(parent, label).
+Key derive_key(const Key& parent, std::string_view label);
+// SHA-256 of a text; reproducible mode: (seed, config, dataset fingerprint) -> run key.
+Key key_from_text(std::string_view text);
+// 256 bits from the operating system (getrandom).  THROWS: PrivacyError if it has none.
+Key key_from_entropy();
+
+// One ChaCha20 block (RFC 8439, section 2.3): 16 words from key, 32-bit block counter and 96-bit nonce.
+PG_HD inline void chacha20_block(const uint32_t key[8], uint32_t counter, const uint32_t nonce[3],
+                                 uint32_t out[16]) {
+  const uint32_t start[16] = {0x61707865u, 0x3320646eu, 0x79622d32u, 0x6b206574u,  // "expand 32-byte k"
+                              key[0],      key[1],      key[2],      key[3],      key[4],   key[5],
+                              key[6],      key[7],      counter,     nonce[0],    nonce[1], nonce[2]};
+  uint32_t x[16];
+  for (int i = 0; i < 16; ++i) x[i] = start[i];
+  const auto turn = [](uint32_t v, int bits) { return (v << bits) | (v >> (32 - bits)); };
+  const auto quarter = [&](int a, int b, int c, int d) {
+    x[a] += x[b], x[d] = turn(x[d] ^ x[a], 16);
+    x[c] += x[d], x[b] = turn(x[b] ^ x[c], 12);
+    x[a] += x[b], x[d] = turn(x[d] ^ x[a], 8);
+    x[c] += x[d], x[b] = turn(x[b] ^ x[c], 7);
+  };
+  for (int round = 0; round < 10; ++round) {
+    quarter(0, 4, 8, 12), quarter(1, 5, 9, 13), quarter(2, 6, 10, 14), quarter(3, 7, 11, 15);
+    quarter(0, 5, 10, 15), quarter(1, 6, 11, 12), quarter(2, 7, 8, 13), quarter(3, 4, 9, 14);
+  }
+  for (int i = 0; i < 16; ++i) out[i] = x[i] + start[i];
+}
+
+// One Philox4x32-10 block (Salmon et al. 2011): four words from a 64-bit key and a 128-bit counter.
+PG_HD inline void philox4x32_10(uint64_t key, uint64_t counter_low, uint64_t counter_high, uint32_t out[4]) {
+  uint32_t c[4] = {static_cast<uint32_t>(counter_low), static_cast<uint32_t>(counter_low >> 32),
+                   static_cast<uint32_t>(counter_high), static_cast<uint32_t>(counter_high >> 32)};
+  auto k0 = static_cast<uint32_t>(key);
+  auto k1 = static_cast<uint32_t>(key >> 32);
+  for (int round = 0; round < 10; ++round) {
+    const uint64_t p0 = uint64_t{0xD2511F53u} * c[0];
+    const uint64_t p1 = uint64_t{0xCD9E8D57u} * c[2];
+    const uint32_t next[4] = {static_cast<uint32_t>(p1 >> 32) ^ c[1] ^ k0, static_cast<uint32_t>(p1),
+                              static_cast<uint32_t>(p0 >> 32) ^ c[3] ^ k1, static_cast<uint32_t>(p0)};
+    for (int i = 0; i < 4; ++i) c[i] = next[i];
+    k0 += 0x9E3779B9u;
+    k1 += 0xBB67AE85u;
+  }
+  for (int i = 0; i < 4; ++i) out[i] = c[i];
+}
+
+// An endless sequence of bits: ChaCha20 under `key`, nonce = (step, index).
+//   Guarantee: streams with different (key, step, index) share no block.  2^38 bytes at most per stream.
+class ChaChaStream {
+ public:
+  ChaChaStream(const Key& key, uint64_t step, uint32_t index);
+  // Go to block `counter` (64 bytes each): word i of the stream is word i % 16 of block i / 16.
+  void seek(uint32_t counter) {
+    counter_ = counter;
+    used_ = 16;
+    bits_left_ = 0;
+  }
+  uint32_t next_u32() {
+    if (used_ == 16) refill();
+    return block_[used_++];
+  }
+  uint64_t next_u64() {
+    const uint64_t low = next_u32();
+    return low | (static_cast<uint64_t>(next_u32()) << 32);
+  }
+  // Uniform in [0, n), exactly: words below 2^64 mod n are drawn again.   REQUIRES: n >= 1.
+  uint64_t below(uint64_t n) {
+    uint64_t word = next_u64();
+    while (word < n && word < (0 - n) % n) word = next_u64();
+    return word % n;
+  }
+  // The next single bit (least significant bit of each word first).
+  uint32_t next_bit() {
+    if (bits_left_ == 0) {
+      bits_ = next_u64();
+      bits_left_ = 64;
+    }
+    const auto bit = static_cast<uint32_t>(bits_ & 1);
+    bits_ >>= 1;
+    --bits_left_;
+    return bit;
+  }
+
+ private:
+  void refill() {
+    chacha20_block(key_, counter_++, nonce_, block_);
+    used_ = 0;
+  }
+  uint32_t key_[8];
+  uint32_t nonce_[3];
+  uint32_t counter_ = 0;
+  uint32_t block_[16];
+  int used_ = 16;
+  uint64_t bits_ = 0;
+  int bits_left_ = 0;
+};
+
+// Philox4x32-10 (Salmon et al. 2011), the stream of cuRAND's curand_init(seed, subsequence, 0).
+class PhiloxStream {
+ public:
+  PG_HD PhiloxStream(uint64_t seed, uint64_t subsequence) : seed_(seed), subsequence_(subsequence) {}
+  // The stream of one example in one step.  REQUIRES: step, id < 2^32.
+  static PhiloxStream of(const Key& key, int64_t step, int64_t id);
+
+  PG_HD uint32_t next_u32() {
+    if (used_ == 4) {
+      philox4x32_10(seed_, block_index_++, subsequence_, block_);
+      used_ = 0;
+    }
+    return block_[used_++];
+  }
+  PG_HD uint64_t next_u64() {
+    const uint64_t low = next_u32();
+    return low | (static_cast<uint64_t>(next_u32()) << 32);
+  }
+  // Uniform on the 2^53 doubles k / 2^53 of [0, 1).
+  PG_HD double uniform() { return static_cast<double>(next_u64() >> 11) * 0x1p-53; }
+  // Uniform integer in [0, n), exactly (Lemire's rejection).  REQUIRES: n >= 1.
+  PG_HD uint32_t below(uint32_t n) {
+    uint64_t product = uint64_t{next_u32()} * n;
+    if (static_cast<uint32_t>(product) < n) {
+      const uint32_t threshold = (0u - n) % n;
+      while (static_cast<uint32_t>(product) < threshold) product = uint64_t{next_u32()} * n;
+    }
+    return static_cast<uint32_t>(product >> 32);
+  }
+  // Standard normal (Box and Muller, one value per pair; not used for privacy noise).
+  double normal();
+
+ private:
+  uint64_t seed_;
+  uint64_t subsequence_;
+  uint64_t block_index_ = 0;
+  uint32_t block_[4] = {0, 0, 0, 0};
+  int used_ = 4;
+};
+
+}  // namespace pergrad

@@ -1,0 +1,115 @@
+// Tensor: a shape over a shared buffer. Always contiguous; the only view is rows(a, b) of the leading axis.
+//
+// Memory comes from a Workspace, which keeps what tensors give back for the next ones: after the first step
+// no memory is asked of the operating system. A Workspace serves one thread.
+#pragma once
+
+#include "core/device.h"
+#include "core/error.h"
+
+#include <cstdint>
+#include <initializer_list>
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+namespace pergrad {
+
+enum class DType { f32, f64 };
+inline size_t size_of(DType type) { return type == DType::f32 ? 4 : 8; }
+template <class T>
+constexpr DType dtype_of() {
+  static_assert(std::is_same_v<T, float> || std::is_same_v<T, double>);
+  return std::is_same_v<T, float> ? DType::f32 : DType::f64;
+}
+
+using Shape = std::vector<int64_t>;
+// Product of the extents; 1 for a scalar.
+int64_t count(const Shape& shape);
+// "[2,3,32,32,3]".
+std::string to_string(const Shape& shape);
+
+class Workspace;
+
+class Tensor {
+ public:
+  Tensor() = default;
+  // Memory from the heap; contents undefined / zero.
+  static Tensor empty(Shape shape, DType type, Device device = {});
+  static Tensor zeros(Shape shape, DType type, Device device = {});
+  // Memory from a workspace; contents undefined / zero.
+  static Tensor empty(Shape shape, DType type, Workspace& workspace);
+  static Tensor zeros(Shape shape, DType type, Workspace& workspace);
+  // A copy of `values` with this shape.
+  template <class T>
+  static Tensor of(Shape shape, std::span<const T> values) {
+    Tensor t = empty(std::move(shape), dtype_of<T>());
+    PG_CHECK(t.size() == static_cast<int64_t>(values.size()), "tensor: ", values.size(), " values for shape ",
+             to_string(t.shape()));
+    std::copy(values.begin(), values.end(), t.data<T>());
+    return t;
+  }
+
+  bool defined() const { return buffer_ != nullptr; }
+  const Shape& shape() const { return shape_; }
+  int64_t dim(int axis) const { return shape_.at(static_cast<size_t>(axis)); }
+  int rank() const { return static_cast<int>(shape_.size()); }
+  int64_t size() const { return size_; }
+  DType dtype() const { return dtype_; }
+  Device device() const { return device_; }
+
+  // The elements.  THROWS: Error if T is not the dtype or there is no buffer.
+  template <class T>
+  T* data() const {
+    PG_CHECK(buffer_ && dtype_ == dtype_of<T>(), "tensor: no data of the type asked for");
+    return reinterpret_cast<T*>(buffer_.get()) + offset_;
+  }
+  template <class T>
+  std::span<T> values() const {
+    return {data<T>(), static_cast<size_t>(size_)};
+  }
+
+  // Rows [begin, end) of the leading axis, sharing memory.
+  Tensor rows(int64_t begin, int64_t end) const;
+  // The same elements under another shape of equal size, sharing memory.
+  Tensor reshape(Shape shape) const;
+  // A deep copy on the heap.
+  Tensor clone() const;
+  // A deep copy converted to another type.
+  Tensor to(DType type) const;
+  void fill(double value) const;
+
+ private:
+  Tensor(std::shared_ptr<std::byte> buffer, Shape shape, DType type, Device device);
+  std::shared_ptr<std::byte> buffer_;
+  int64_t offset_ = 0;  // elements
+  int64_t size_ = 0;    // elements
+  Shape shape_;
+  DType dtype_ = DType::f32;
+  Device device_;
+};
+
+// f.operator()<float>() or <double>(), by dtype.
+template <class F>
+decltype(auto) dispatch(DType type, F&& f) {
+  return type == DType::f32 ? f.template operator()<float>() : f.template operator()<double>();
+}
+
+// A pool of buffers for the tensors of one thread on one device.
+class Workspace {
+ public:
+  explicit Workspace(Device device = {});
+  Device device() const { return device_; }
+  // A buffer of at least `bytes`, aligned to 64; goes back to the pool with its last owner.
+  std::shared_ptr<std::byte> take(size_t bytes);
+  // Bytes ever asked of the operating system.
+  size_t bytes_reserved() const;
+
+ private:
+  struct Pool;
+  Device device_;
+  std::shared_ptr<Pool> pool_;
+};
+
+}  // namespace pergrad

@@ -1,0 +1,198 @@
+// Ledger: the file. Lines are made and read by hand, in one fixed form:
+// {"key":value,...,"prev":"..","hash":".."}
+#include "dp/ledger.h"
+
+#include "core/error.h"
+#include "core/hash.h"
+
+#include <fcntl.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <charconv>
+#include <cstring>
+#include <filesystem>
+#include <fstream>
+#include <iterator>
+
+namespace pergrad::dp {
+
+namespace {
+
+constexpr std::string_view kStart = "{\"type\":\"";  // of every line
+constexpr std::string_view kSeal = ",\"hash\":\"";   // ends what is hashed; 64 digits and "} follow
+
+const std::string& no_line() {  // what the first line names as its predecessor
+  static const std::string zeros(64, '0');
+  return zeros;
+}
+
+// The value of "key": in a line of ours, without quotes; empty if there is none.
+std::string_view field(std::string_view line, std::string_view key) {
+  const std::string name = concat('"', key, "\":");
+  const size_t found = line.find(name);
+  if (found == line.npos) return {};
+  std::string_view value = line.substr(found + name.size());
+  if (value.starts_with('"')) return value.substr(1, value.find('"', 1) - 1);
+  return value.substr(0, value.find_first_of(",}"));
+}
+
+template <class Number>
+Number number(std::string_view line, std::string_view key) {
+  const std::string_view text = field(line, key);
+  Number value{};
+  const auto result = std::from_chars(text.data(), text.data() + text.size(), value);
+  PG_CHECK_AS(PrivacyError, !text.empty() && result.ptr == text.data() + text.size(), "ledger: ", key,
+              " is '", text, "', wanted a number");
+  return value;
+}
+
+bool verifies(std::string_view line, std::string_view previous) {
+  const size_t body = line.size() - (kSeal.size() + 64 + 2);
+  return line.size() > kSeal.size() + 66 && line.starts_with(kStart) && line.ends_with("\"}") &&
+         line.substr(body, kSeal.size()) == kSeal && field(line.substr(0, body), "prev") == previous &&
+         line.substr(body + kSeal.size(), 64) == sha256_hex(line.substr(0, body));
+}
+
+std::string_view hash_of(std::string_view line) { return line.substr(line.size() - 66, 64); }
+
+// The lines of `text`, all verified. Left out is only a last piece that is what a crash leaves of a line that
+// was being written: it has no end of line, starts like a line and lacks the final "} that only an end has.
+std::vector<std::string_view> verified_lines(std::string_view text, const std::string& path) {
+  std::vector<std::string_view> lines;
+  std::string_view previous = no_line();
+  while (!text.empty()) {
+    const size_t end = text.find('\n');
+    const std::string_view line = text.substr(0, end);
+    const bool good = verifies(line, previous);
+    const bool torn = end == text.npos && line.substr(0, kStart.size()) == kStart.substr(0, line.size()) &&
+                      line.find("\"}") == line.npos;
+    if (torn) break;
+    PG_CHECK_AS(PrivacyError, good, "ledger: ", path, ": line ", lines.size() + 1,
+                " does not verify: the file was changed, or its disk is failing");
+    previous = hash_of(line);
+    lines.push_back(line);
+    text.remove_prefix(end == text.npos ? text.size() : end + 1);
+  }
+  return lines;
+}
+
+std::string read_file(const std::string& path) {
+  std::ifstream in(path, std::ios::binary);
+  std::string text((std::istreambuf_iterator<char>(in)), std::istreambuf_iterator<char>());
+  PG_CHECK(in.good() || in.eof(), "ledger: ", path, ": cannot be read");
+  return text;
+}
+
+std::string plan_on_one_line(const Plan& plan) {
+  std::string text;
+  for (char c : plan.canonical_text()) c == '\n' ? text += "\\n" : text += c;
+  return text;
+}
+
+}  // namespace
+
+Ledger::Ledger(std::string path, const Plan& plan) : path_(std::move(path)), plan_(plan), head_(no_line()) {
+  file_ = ::open(path_.c_str(), O_RDWR | O_CREAT | O_APPEND | O_CLOEXEC, 0644);
+  PG_CHECK(file_ >= 0, "ledger: ", path_, ": cannot be opened: ", std::strerror(errno));
+  try {
+    PG_CHECK(::flock(file_, LOCK_EX | LOCK_NB) == 0, "ledger: ", path_, ": another process uses it");
+    const std::string text = read_file(path_);
+    for (std::string_view line : verified_lines(text, path_)) {
+      remember(line);
+      bytes_ += static_cast<int64_t>(line.size()) + 1;
+    }
+    const auto size = static_cast<int64_t>(text.size());
+    if (bytes_ == size + 1)  // a whole line that lacks only its end
+      PG_CHECK(::write(file_, "\n", 1) == 1, "ledger: ", path_,
+               ": cannot be written: ", std::strerror(errno));
+    else if (bytes_ < size)  // a torn line
+      PG_CHECK(::ftruncate(file_, bytes_) == 0, "ledger: ", path_, ": cannot be cut: ", std::strerror(errno));
+    if (plan_hash_ != plan.hash())
+      write_line(concat(kStart, "plan\",\"plan_hash\":\"", plan.hash(), "\",\"plan\":\"",
+                        plan_on_one_line(plan), "\""));
+    // A new file is safe only when its directory entry is.
+    const std::string folder = std::filesystem::absolute(path_).parent_path().string();
+    const int directory = ::open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    const bool synced = directory >= 0 && ::fsync(directory) == 0 && ::fsync(file_) == 0;
+    if (directory >= 0) ::close(directory);
+    PG_CHECK(synced, "ledger: ", folder, ": cannot be synced: ", std::strerror(errno));
+  } catch (...) {
+    ::close(file_);
+    throw;
+  }
+}
+
+Ledger::~Ledger() { ::close(file_); }
+
+void Ledger::remember(std::string_view line) {
+  head_ = hash_of(line);
+  hashes_.insert(head_);
+  if (field(line, "type") == "plan") {
+    plan_hash_ = field(line, "plan_hash");
+  } else {
+    branches_[concat(field(line, "plan_hash"), ' ', field(line, "step"), ' ', field(line, "tag"))] =
+        number<int64_t>(line, "branch");
+    ++releases_of_step_[number<int64_t>(line, "step")];
+  }
+}
+
+void Ledger::write_line(std::string body) {
+  PG_CHECK(!failed_, "ledger: ", path_, ": an earlier write failed; start again from the file");
+  body += concat(",\"prev\":\"", head_, "\"");
+  const std::string line = concat(body, kSeal, sha256_hex(body), "\"}");
+  const std::string bytes = line + "\n";
+  size_t done = 0;
+  while (done < bytes.size()) {
+    const ssize_t n = ::write(file_, bytes.data() + done, bytes.size() - done);
+    if (n < 0 && errno == EINTR) continue;
+    if (n <= 0) break;
+    done += static_cast<size_t>(n);
+  }
+  if (done < bytes.size() || ::fsync(file_) != 0) {
+    const std::string why = std::strerror(errno);
+    failed_ = true;
+    const bool cut = ::ftruncate(file_, bytes_) == 0;  // what was there before, nothing else
+    throw Error(concat("ledger: ", path_, ": cannot be written: ", why, "; nothing was released",
+                       cut ? "" : " (its last line is torn and will be cut off when it is next opened)"));
+  }
+  bytes_ += static_cast<int64_t>(bytes.size());
+  remember(line);
+}
+
+Ledger::Receipt Ledger::append(int64_t step, int64_t parameters, std::string_view tag) {
+  const auto known = branches_.find(concat(plan_.hash(), ' ', step, ' ', tag));
+  if (known != branches_.end()) return {std::string(tag), known->second, true};
+  const int64_t branch = releases_of_step_.contains(step) ? releases_of_step_.at(step) : 0;
+  write_line(concat(kStart, "release\",\"step\":", step, ",\"branch\":", branch, ",\"plan_hash\":\"",
+                    plan_.hash(), "\",\"noise_multiplier\":", text_of(plan_->noise_multiplier),
+                    ",\"sampling_rate\":", text_of(plan_->sampling_rate), ",\"sampling_threshold\":\"",
+                    plan_.threshold_text(), "\",\"units\":\"", plan_->units, "\",\"sensitivity_in_clips\":",
+                    plan_.sensitivity_in_clips(), ",\"noise_std_on_grid\":", plan_.noise_std_on_grid(),
+                    ",\"parameters\":", parameters, ",\"tag\":\"", tag, "\""));
+  return {std::string(tag), branch, false};
+}
+
+std::vector<Phase> read_ledger(const std::string& path) {
+  std::vector<Phase> phases;
+  PG_CHECK(std::filesystem::is_regular_file(path), "ledger: ", path, ": there is no such file");
+  const std::string text = read_file(path);
+  for (std::string_view line : verified_lines(text, path)) {
+    if (field(line, "type") == "plan") continue;
+    Phase next{number<double>(line, "noise_multiplier") / number<double>(line, "sensitivity_in_clips"),
+               number<double>(line, "sampling_rate"), 1, number<int64_t>(line, "parameters"),
+               number<int64_t>(line, "noise_std_on_grid")};
+    if (!phases.empty()) next.releases = phases.back().releases;
+    if (!phases.empty() && next == phases.back()) {
+      ++phases.back().releases;
+    } else {
+      next.releases = 1;
+      phases.push_back(next);
+    }
+  }
+  return phases;
+}
+
+}  // namespace pergrad::dp

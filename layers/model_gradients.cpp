@@ -1,0 +1,106 @@
+// ModelGradients: tapes over rows; predictions.
+#include "layers/model_gradients.h"
+
+#include <algorithm>
+#include <cmath>
+
+namespace pergrad {
+namespace {
+
+// Activations of one thread should stay in its second-level cache (1 MB on the machines measured).
+constexpr size_t kBytesPerPass = size_t{1} << 20;
+
+std::vector<std::unique_ptr<Workspace>> make_workspaces(int threads) {
+  std::vector<std::unique_ptr<Workspace>> all;
+  for (int t = 0; t < threads; ++t) all.push_back(std::make_unique<Workspace>());
+  return all;
+}
+
+// Views of row n up to the last that counts: the places of a row with fewer views than V have weight 0.
+int64_t used_views(const Tensor& weights, int64_t n) {
+  return dispatch(weights.dtype(), [&]<class T>() {
+    const T* row = weights.data<T>() + n * weights.dim(1);
+    int64_t used = weights.dim(1);
+    while (used > 0 && row[used - 1] == T{0}) --used;
+    return used;
+  });
+}
+
+}  // namespace
+
+ModelGradients::ModelGradients(Model& model, CpuExec exec)
+    : model_(model), exec_(exec), workspaces_(make_workspaces(exec.threads)) {
+  const ImageShape image = model.image();
+  Tape tape(model.prepared(), nullptr, *workspaces_[0]);
+  const DType type = model.parameters().flat().dtype();
+  model.forward(tape, tape.input(Tensor::zeros({1, 1, image.height, image.width, image.channels}, type)));
+  views_per_pass_ =
+      std::max<int64_t>(1, static_cast<int64_t>(kBytesPerPass / std::max<size_t>(1, tape.value_bytes())));
+}
+
+PerExampleGradient ModelGradients::rows(ExampleBatch&& batch) {
+  const WeightTape& weights = model_.prepared();
+  const DType type = model_.parameters().flat().dtype();
+  const int64_t rows = batch.rows(), columns = parameter_count();
+  PG_CHECK(batch.images.dtype() == type, "model: images and parameters differ in type");
+  if (!slab_.defined() || slab_.dim(0) < rows) slab_ = Tensor::empty({rows, columns}, type);
+  Tensor slab = slab_.rows(0, rows);
+  nonprivate_losses_.assign(static_cast<size_t>(rows), 0);
+
+  exec_.for_each_row(rows, [&](int64_t n, int thread) {
+    Workspace& workspace = *workspaces_[static_cast<size_t>(thread)];
+    WeightSlots slots(weights, slab.rows(n, n + 1), workspace);
+    if (!batch.is_real[static_cast<size_t>(n)]) return;
+    const auto views_of = [&](const Tensor& all, int64_t first, int64_t last) {
+      Shape flat = all.shape();
+      flat.erase(flat.begin());
+      const Tensor row = all.rows(n, n + 1).reshape(flat).rows(first, last);
+      Shape one = row.shape();
+      one.insert(one.begin(), 1);
+      return row.reshape(one);
+    };
+    const int64_t used = used_views(batch.weights, n);
+    for (int64_t first = 0; first < used; first += views_per_pass_) {
+      const int64_t last = std::min(used, first + views_per_pass_);
+      Tape tape(weights, &slots, workspace);
+      const Var logits = model_.forward(tape, tape.input(views_of(batch.images, first, last)));
+      const Var loss = soft_cross_entropy(tape, logits, views_of(batch.targets, first, last),
+                                          views_of(batch.weights, first, last));
+      dispatch(type, [&]<class T>() {
+        nonprivate_losses_[static_cast<size_t>(n)] += static_cast<float>(tape.value(loss).data<T>()[0]);
+      });
+      tape.backward(loss);
+    }
+    slots.finish();
+  });
+  return {std::move(slab), std::move(batch.is_real)};
+}
+
+Tensor predict(Model& model, const Tensor& images, const CpuExec& exec) {
+  const WeightTape& weights = model.prepared();
+  const auto workspaces = make_workspaces(exec.threads);
+  Tensor logits = Tensor::empty({images.dim(0), model.labels()}, images.dtype());
+  exec.for_each_row(images.dim(0), [&](int64_t n, int thread) {
+    Tape tape(weights, nullptr, *workspaces[static_cast<size_t>(thread)]);
+    const Tensor& out = tape.value(model.forward(tape, tape.input(images.rows(n, n + 1))));
+    dispatch(images.dtype(), [&]<class T>() {
+      std::copy_n(out.data<T>(), model.labels(), logits.data<T>() + n * model.labels());
+    });
+  });
+  return logits;
+}
+
+void add_to_score(Score& score, const Tensor& logits, std::span<const int32_t> labels) {
+  const int64_t classes = logits.dim(1);
+  for (size_t i = 0; i < labels.size(); ++i) {
+    const float* z = logits.data<float>() + static_cast<int64_t>(i) * classes;
+    const float* top = std::max_element(z, z + classes);
+    double sum = 0;
+    for (int64_t l = 0; l < classes; ++l) sum += std::exp(static_cast<double>(z[l] - *top));
+    score.loss -= z[labels[i]] - *top - std::log(sum);
+    score.correct += top - z == labels[i];
+    ++score.images;
+  }
+}
+
+}  // namespace pergrad

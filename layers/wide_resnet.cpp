@@ -1,0 +1,82 @@
+// wide_resnet.
+#include "layers/wide_resnet.h"
+
+#include <cmath>
+
+namespace pergrad {
+namespace {
+
+// ReLU, group norm, convolution.
+class Unit3 : public Module {
+ public:
+  Unit3(Parameters& parameters, const std::string& norm, const std::string& conv, ImageShape& shape,
+        int64_t outputs, int64_t groups, ConvOptions options)
+      : norm_(parameters, norm, shape.channels, groups), conv_(parameters, conv, shape, outputs, options) {}
+  void prepare(WeightTape& weights) override {
+    norm_.prepare(weights);
+    conv_.prepare(weights);
+  }
+  Var forward(Tape& tape, Var x) const override {
+    return conv_.forward(tape, norm_.forward(tape, relu(tape, x)));
+  }
+
+ private:
+  GroupNormLayer norm_;
+  Conv conv_;
+};
+
+class Block : public Module {
+ public:
+  Block(Parameters& parameters, const std::string& name, ImageShape& shape, int64_t outputs, int64_t stride,
+        bool shortcut, const ModelSettings& settings) {
+    const bool standardize = settings.weight_standardization;
+    ImageShape side = shape;
+    first_ = std::make_unique<Unit3>(parameters, name + ".norm1", name + ".conv1", shape, outputs,
+                                     settings.groups, ConvOptions{3, stride, 1, standardize});
+    second_ = std::make_unique<Unit3>(parameters, name + ".norm2", name + ".conv2", shape, outputs,
+                                      settings.groups, ConvOptions{3, 1, 1, standardize});
+    if (shortcut)
+      shortcut_ = std::make_unique<Unit3>(parameters, name + ".shortcut_norm", name + ".shortcut_conv", side,
+                                          outputs, settings.groups, ConvOptions{1, stride, 0, standardize});
+  }
+  void prepare(WeightTape& weights) override {
+    first_->prepare(weights);
+    second_->prepare(weights);
+    if (shortcut_) shortcut_->prepare(weights);
+  }
+  Var forward(Tape& tape, Var x) const override {
+    const Var residual = second_->forward(tape, first_->forward(tape, x));
+    return add(tape, residual, shortcut_ ? shortcut_->forward(tape, x) : x);
+  }
+
+ private:
+  ModulePtr first_, second_, shortcut_;
+};
+
+}  // namespace
+
+ModulePtr wide_resnet(Parameters& parameters, const ModelSettings& settings, ImageShape image,
+                      int64_t labels) {
+  PG_CHECK(settings.depth >= 10 && (settings.depth - 4) % 6 == 0, "model.depth: got ", settings.depth,
+           ", wanted 6 n + 4 with n >= 1 (10, 16, 22, 28, 34, 40, ...)");
+  PG_CHECK(settings.width >= 1, "model.width: got ", settings.width, ", wanted at least 1");
+  const int64_t blocks = (settings.depth - 4) / 6;
+  auto net = std::make_unique<Sequential>();
+  ImageShape shape = image;
+  net->push(std::make_unique<Conv>(parameters, "stem", shape, 16,
+                                   ConvOptions{3, 1, 1, settings.weight_standardization, false}));
+  for (int64_t stage = 0; stage < 3; ++stage)
+    for (int64_t block = 0; block < blocks; ++block)
+      net->push(std::make_unique<Block>(parameters, concat("stage", stage + 1, ".block", block + 1), shape,
+                                        (int64_t{16} << stage) * settings.width,
+                                        stage > 0 && block == 0 ? 2 : 1, block == 0, settings));
+  net->push(plain(relu));
+  net->push(std::make_unique<GroupNormLayer>(parameters, "norm", shape.channels, settings.groups));
+  net->push(plain(mean_pool));
+  net->push(std::make_unique<LinearLayer>(
+      parameters, "classifier", shape.channels, labels,
+      Init::truncated_normal(1.0 / std::sqrt(static_cast<double>(shape.channels)))));
+  return net;
+}
+
+}  // namespace pergrad

@@ -1,0 +1,142 @@
+// Runs the program as a user would, on small data sets made on the spot.
+#pragma once
+
+#include <gtest/gtest.h>
+#include <nlohmann/json.hpp>
+
+#include <fcntl.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cstdint>
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
+#include <sstream>
+#include <string>
+#include <vector>
+
+namespace pergrad::test {
+
+// A folder that is gone with this object.
+class TempFolder {
+ public:
+  TempFolder() {
+    std::string name = (std::filesystem::temp_directory_path() / "pergrad-test-XXXXXX").string();
+    path_ = mkdtemp(name.data());
+  }
+  ~TempFolder() {
+    std::error_code ignored;
+    std::filesystem::remove_all(path_, ignored);
+  }
+  TempFolder(const TempFolder&) = delete;
+  TempFolder& operator=(const TempFolder&) = delete;
+  std::filesystem::path operator/(const std::string& name) const { return path_ / name; }
+  const std::filesystem::path& path() const { return path_; }
+
+ private:
+  std::filesystem::path path_;
+};
+
+inline std::string slurp(const std::filesystem::path& path) {
+  std::ifstream in(path, std::ios::binary);
+  std::ostringstream out;
+  out << in.rdbuf();
+  return out.str();
+}
+
+inline void spill(const std::filesystem::path& path, const std::string& bytes) {
+  std::filesystem::create_directories(path.parent_path());
+  std::ofstream(path, std::ios::binary) << bytes;
+}
+
+struct Outcome {
+  int status = -1;  // exit status, or 128 + signal
+  std::string out, err;
+  nlohmann::json json() const { return nlohmann::json::parse(out); }
+};
+
+// A process of the program, its output in two files.
+class Process {
+ public:
+  Process(const TempFolder& folder, std::vector<std::string> arguments)
+      : out_(folder / "stdout"), err_(folder / "stderr") {
+    arguments.insert(arguments.begin(), PG_PROGRAM);
+    pid_ = fork();
+    if (pid_ == 0) {
+      std::vector<char*> argv;
+      for (std::string& argument : arguments) argv.push_back(argument.data());
+      argv.push_back(nullptr);
+      const auto redirect = [](const std::filesystem::path& to, int as) {
+        dup2(open(to.c_str(), O_CREAT | O_TRUNC | O_WRONLY, 0600), as);
+      };
+      redirect(out_, STDOUT_FILENO);
+      redirect(err_, STDERR_FILENO);
+      execv(PG_PROGRAM, argv.data());
+      _exit(127);
+    }
+  }
+  pid_t pid() const { return pid_; }
+  Outcome wait() {
+    int status = 0;
+    waitpid(pid_, &status, 0);
+    return {WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status), slurp(out_), slurp(err_)};
+  }
+
+ private:
+  std::filesystem::path out_, err_;
+  pid_t pid_ = -1;
+};
+
+inline Outcome run(const TempFolder& folder, std::vector<std::string> arguments) {
+  return Process(folder, std::move(arguments)).wait();
+}
+
+// Big-endian 32 bits, as idx has them.
+inline std::string big_endian(uint32_t v) {
+  return {static_cast<char>(v >> 24), static_cast<char>(v >> 16), static_cast<char>(v >> 8),
+          static_cast<char>(v)};
+}
+
+// Four classes of images 12 x 12 that a small net can tell apart: a bright quarter each, on noise. As plain
+// idx.
+inline void write_toy_data(const std::filesystem::path& folder, uint32_t train = 256, uint32_t test = 64) {
+  uint32_t state = 12345;
+  const auto next = [&state] { return state = state * 1664525u + 1013904223u, state >> 24; };
+  for (const auto& [prefix, n] :
+       {std::pair{std::string("train"), train}, std::pair{std::string("t10k"), test}}) {
+    std::string images = big_endian(0x803) + big_endian(n) + big_endian(12) + big_endian(12);
+    std::string labels = big_endian(0x801) + big_endian(n);
+    for (uint32_t i = 0; i < n; ++i) {
+      const uint32_t label = i % 4;
+      labels += static_cast<char>(label);
+      for (uint32_t y = 0; y < 12; ++y)
+        for (uint32_t x = 0; x < 12; ++x) {
+          const bool bright = (y >= 6) * 2u + (x >= 6) == label;
+          images += static_cast<char>(bright ? 160 + next() % 96 : next() % 128);
+        }
+    }
+    spill(folder / (prefix + "-images-idx3-ubyte"), images);
+    spill(folder / (prefix + "-labels-idx1-ubyte"), labels);
+  }
+}
+
+// A config for the toy data: DP-Mix on a small net; `more` is appended to its tables by --set in the tests.
+inline std::filesystem::path write_toy_config(const TempFolder& folder, int steps = 12) {
+  write_toy_data(folder / "toy");
+  const std::filesystem::path path = folder / "toy.toml";
+  spill(path,
+        "[data]\nformat = \"idx\"\npath = \"" + (folder / "toy").string() +
+            "\"\nmean = [0.4]\nstd = [0.3]\nlabel_count = 4\n"
+            "[model]\nname = \"sequential\"\nweight_standardization = true\n"
+            "layers = [\"conv 16 k3 p1\", \"group_norm 4\", \"relu\", \"average_pool 3\", \"classifier\"]\n"
+            "[augment]\nbase = 2\nmix = 2\ncrop_padding = 1\n"
+            "[privacy]\nepsilon = 8.0\ndelta = 1e-3\n"
+            "[train]\nexpected_batch_size = 24\nsteps = " +
+            std::to_string(steps) +
+            "\nlearning_rate = 1.0\nmomentum = 0.5\ncheckpoint_every = 3\nseed = 7\n"
+            "[noise]\nsource = \"reproducible\"\n[speed]\nthreads = 1\n[log]\nevery = 1\n");
+  return path;
+}
+
+}  // namespace pergrad::test

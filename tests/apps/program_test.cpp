@@ -1,0 +1,153 @@
+// The face of the program: verbs, exit status, JSON, one line for bad input.
+#include "program.h"
+
+namespace pergrad::test {
+namespace {
+
+TEST(Program, AccountEpsilonAnswersAsPromised) {
+  const TempFolder folder;
+  const Outcome done = run(folder, {"account", "epsilon", "--noise-multiplier", "4", "--sampling-rate",
+                                    "0.08192", "--steps", "1687", "--delta", "1e-5", "--json"});
+  ASSERT_EQ(done.status, 0) << done.err;
+  const auto json = done.json();
+  // Exact value 3.68768 (inverse Laplace transform); RDP gives 3.99623.
+  EXPECT_LE(json.at("epsilon").at("lower").get<double>(), 3.6876805063);
+  EXPECT_GE(json.at("epsilon").at("upper").get<double>(), 3.6876805063);
+  EXPECT_LE(json.at("epsilon").at("upper").get<double>(), 4.0);
+  for (const char* key : {"rdp_epsilon", "rdp_order", "delta", "noise_multiplier", "sampling_rate", "steps",
+                          "adjacency", "accountant", "seconds"})
+    EXPECT_TRUE(json.contains(key)) << key;
+  EXPECT_EQ(json.at("adjacency"), "add_remove");
+}
+
+TEST(Program, AccountNoiseIsInverse) {
+  const TempFolder folder;
+  const Outcome done = run(folder, {"account", "noise", "--target-epsilon", "3", "--delta", "1e-5",
+                                    "--sampling-rate", "0.03", "--steps", "600", "--json"});
+  ASSERT_EQ(done.status, 0) << done.err;
+  EXPECT_LE(done.json().at("epsilon").at("upper").get<double>(), 3.0);
+  EXPECT_GT(done.json().at("noise_multiplier").get<double>(), 0.5);
+}
+
+TEST(Program, InfoAndVersion) {
+  const TempFolder folder;
+  EXPECT_EQ(run(folder, {"--version"}).status, 0);
+  const Outcome done = run(folder, {"info", "--json"});
+  ASSERT_EQ(done.status, 0);
+  EXPECT_TRUE(done.json().contains("version"));
+  EXPECT_TRUE(done.json().contains("devices"));
+}
+
+TEST(Program, HelpOfEveryVerb) {
+  const TempFolder folder;
+  for (const char* verb : {"train", "evaluate", "account", "data", "bench", "info"}) {
+    const Outcome done = run(folder, {verb, "--help"});
+    EXPECT_EQ(done.status, 0) << verb;
+    EXPECT_GT(done.out.size(), 100u) << verb;
+  }
+}
+
+TEST(Program, BenchStepOnASmallModel) {
+  const TempFolder folder;
+  const auto config = write_toy_config(folder);
+  const Outcome done = run(folder, {"bench", "step", config, "--set", "speed.max_examples=4", "--set",
+                                    "data.height=12", "--set", "data.width=12", "--json"});
+  ASSERT_EQ(done.status, 0) << done.err;
+  for (const char* key : {"device", "model", "examples", "views", "dtype", "private_views_per_second",
+                          "nonprivate_views_per_second", "private_to_nonprivate", "peak_memory_bytes"})
+    EXPECT_TRUE(done.json().contains(key)) << key;
+}
+
+// What a user can get wrong on the command line: exit status 2 (3 where privacy is at stake), one line.
+TEST(Program, BadInputIsOneLine) {
+  const TempFolder folder;
+  const std::string config = write_toy_config(folder).string();
+  const std::string used = (folder / "used").string();
+  ASSERT_EQ(run(folder, {"train", config, "--out", used, "--max-steps", "1"}).status, 0);
+  spill(folder / "tampered" / "config.toml", slurp(folder / "used" / "config.toml"));
+  std::string ledger = slurp(folder / "used" / "ledger.jsonl");
+  ledger[ledger.size() / 2] ^= 1;
+  spill(folder / "tampered" / "ledger.jsonl", ledger);
+
+  struct Case {
+    std::vector<std::string> arguments;
+    int status;
+    std::string says;
+  };
+  const std::vector<Case> cases = {
+      {{}, 2, "subcommand"},
+      {{"trian"}, 2, "trian"},
+      {{"train"}, 2, "config"},
+      {{"train", (folder / "none.toml").string()}, 2, "No such file"},
+      {{"train", folder.path().string()}, 2, ""},
+      {{"train", config, "--colour"}, 2, "--colour"},
+      {{"train", config, "--out", used}, 2, "used"},
+      {{"train", config, "--resume"}, 2, "--out"},
+      {{"train", config, "--resume", "--out", (folder / "nowhere").string()}, 2, "nowhere"},
+      {{"train", config, "--resume", "--out", used, "--set", "train.learning_rate=3"},
+       2,
+       "train.learning_rate"},
+      {{"train", config, "--max-minutes", "soon"}, 2, "max-minutes"},
+      {{"train", config, "--max-minutes", "nan"}, 2, "max-minutes"},
+      {{"train", config, "--max-steps", "-1"}, 2, "max-steps"},
+      {{"train", config, "--device", "cuda:9"}, 2, "cuda"},
+      {{"train", config, "--device", "tpu"}, 2, "tpu"},
+      {{"train", config, "--set", "train.stepz=3"}, 2, "steps"},
+      {{"train", config, "--set", "train.steps=zero"}, 2, "train.steps"},
+      {{"train", config, "--set", "train.expected_batch_size=1000"}, 2, "expected_batch_size"},
+      {{"train", config, "--set", "privacy.epsilon=-1"}, 2, "privacy.epsilon"},
+      {{"train", config, "--set", "model.layers=[\"conv 16 k99\", \"classifier\"]"}, 2, ""},
+      {{"train", config, "--set", "model.layers=[\"classifier\", \"relu\"]"}, 2, "classifier"},
+      {{"train", config, "--set", "model.layers=[\"convolve 3\", \"classifier\"]"}, 2, "convolve"},
+      {{"train", config, "--set", "model.name=resnet"}, 2, "resnet"},
+      {{"evaluate", (folder / "nowhere").string()}, 2, "nowhere"},
+      {{"evaluate", config}, 2, ""},
+      {{"evaluate", used, "--ema", "--raw"}, 2, "--"},
+      {{"account", "epsilon"}, 2, "required"},
+      {{"account", "epsilon", "--noise-multiplier", "0", "--sampling-rate", "0.1", "--steps", "1", "--delta",
+        "1e-5"},
+       2,
+       "noise"},
+      {{"account", "epsilon", "--noise-multiplier", "1", "--sampling-rate", "1.5", "--steps", "1", "--delta",
+        "1e-5"},
+       2,
+       "sampling"},
+      {{"account", "epsilon", "--noise-multiplier", "1", "--sampling-rate", "nan", "--steps", "1", "--delta",
+        "1e-5"},
+       2,
+       "sampling"},
+      {{"account", "epsilon", "--noise-multiplier", "1", "--sampling-rate", "0.5", "--steps", "1", "--delta",
+        "0"},
+       2,
+       "delta"},
+      {{"account", "epsilon", "--noise-multiplier", "1", "--sampling-rate", "0.5", "--steps", "-3", "--delta",
+        "1e-5"},
+       2,
+       "steps"},
+      {{"account", "noise", "--target-epsilon", "0", "--delta", "1e-5", "--sampling-rate", "0.1", "--steps",
+        "10"},
+       2,
+       "epsilon"},
+      {{"account", "ledger", (folder / "nowhere").string()}, 2, "nowhere"},
+      {{"account", "ledger", (folder / "tampered").string()}, 3, "ledger"},
+      {{"data", "inspect", (folder / "toy").string()}, 2, "format"},
+      {{"data", "inspect", (folder / "toy").string(), "--format", "tar"}, 2, "tar"},
+      {{"data", "inspect", (folder / "nowhere").string(), "--format", "idx"}, 2, "nowhere"},
+      {{"bench", "step", (folder / "none.toml").string()}, 2, "No such file"},
+  };
+  for (const Case& c : cases) {
+    const Outcome done = run(folder, c.arguments);
+    std::string shown;
+    for (const std::string& argument : c.arguments) shown += argument + " ";
+    EXPECT_EQ(done.status, c.status) << shown << "\n" << done.err;
+    EXPECT_TRUE(done.out.empty()) << shown << done.out;
+    // Progress and warnings may come before; the message is the last line, and one line.
+    const size_t at = done.err.rfind("pergrad: ");
+    ASSERT_NE(at, std::string::npos) << shown << done.err;
+    EXPECT_EQ(done.err.find('\n', at), done.err.size() - 1) << shown << done.err;
+    EXPECT_NE(done.err.find(c.says, at), std::string::npos) << shown << "\n" << done.err;
+  }
+}
+
+}  // namespace
+}  // namespace pergrad::test

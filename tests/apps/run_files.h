@@ -1,0 +1,92 @@
+// What the tests of checkpoints and run folders share: a folder that goes away, a config, and a small disk.
+#pragma once
+
+#include "apps/config.h"
+#include "core/error.h"
+
+#include <gtest/gtest.h>
+
+#include <sys/resource.h>
+
+#include <csignal>
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
+#include <sstream>
+#include <string>
+
+namespace pergrad::apps {
+
+class TemporaryFolder {
+ public:
+  TemporaryFolder() {
+    std::string name = (std::filesystem::temp_directory_path() / "pergrad-run-XXXXXX").native();
+    PG_CHECK(::mkdtemp(name.data()), "no temporary folder");
+    path_ = name;
+  }
+  ~TemporaryFolder() {
+    std::error_code ignored;
+    std::filesystem::remove_all(path_, ignored);
+  }
+  TemporaryFolder(const TemporaryFolder&) = delete;
+  TemporaryFolder& operator=(const TemporaryFolder&) = delete;
+  std::filesystem::path operator/(const std::string& name) const { return path_ / name; }
+  const std::filesystem::path& path() const { return path_; }
+
+ private:
+  std::filesystem::path path_;
+};
+
+inline std::string slurp(const std::filesystem::path& path) {
+  std::ifstream file(path, std::ios::binary);
+  return (std::ostringstream() << file.rdbuf()).str();
+}
+inline void spit(const std::filesystem::path& path, const std::string& text) {
+  std::ofstream(path, std::ios::binary) << text;
+}
+
+// While it lives no file of this process grows beyond `bytes`: "File too large", as good as a full disk.
+class SmallDisk {
+ public:
+  explicit SmallDisk(rlim_t bytes) {
+    old_handler_ = std::signal(SIGXFSZ, SIG_IGN);
+    PG_CHECK(::getrlimit(RLIMIT_FSIZE, &old_) == 0, "getrlimit");
+    const rlimit small{bytes, old_.rlim_max};
+    PG_CHECK(::setrlimit(RLIMIT_FSIZE, &small) == 0, "setrlimit");
+  }
+  ~SmallDisk() {
+    ::setrlimit(RLIMIT_FSIZE, &old_);
+    std::signal(SIGXFSZ, old_handler_);
+  }
+  SmallDisk(const SmallDisk&) = delete;
+  SmallDisk& operator=(const SmallDisk&) = delete;
+
+ private:
+  rlimit old_{};
+  void (*old_handler_)(int) = SIG_DFL;
+};
+
+// A config that is right; `source` of the noise.
+inline Config good_config(const std::string& source = "reproducible",
+                          const std::vector<std::string>& set = {}) {
+  return parse_config(
+      "[data]\nformat = 'idx'\npath = 'x'\nmean = [0.5]\nstd = [0.5]\n"
+      "[privacy]\nepsilon = 3\n"
+      "[train]\nexpected_batch_size = 10\nsteps = 20\nlearning_rate = 1.0\n"
+      "[noise]\nsource = '" +
+          source + "'\n",
+      "good.toml", {.set = set});
+}
+
+// The message of what `f` throws; "" if it throws nothing.
+template <class F>
+std::string message_of(const F& f) {
+  try {
+    f();
+  } catch (const Error& error) {
+    return error.what();
+  }
+  return "";
+}
+
+}  // namespace pergrad::apps

@@ -1,0 +1,229 @@
+// Ledger: what is on the disk and when, what is found out about a changed file, what a crash leaves.
+#include "tests/privacy/fakes.h"
+#include "core/hash.h"
+#include "dp/ledger.h"
+
+#include <gtest/gtest.h>
+
+#include <sys/resource.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <csignal>
+
+namespace {
+int syncs = 0;  // calls of fsync so far
+bool sync_fails = false;
+std::string watched;  // a file whose length is noted at every fsync
+size_t length_at_sync = 0;
+}  // namespace
+
+// Stands in front of the C library's: the tests see when the ledger is synced, and can make it fail.
+extern "C" int fsync(int file) {
+  ++syncs;
+  if (!watched.empty()) length_at_sync = pergrad::dp::text_in(watched).size();
+  if (sync_fails) {
+    errno = EIO;
+    return -1;
+  }
+  return static_cast<int>(syscall(SYS_fsync, file));
+}
+
+namespace pergrad::dp {
+namespace {
+
+std::string tag(int64_t i) { return sha256_hex(std::to_string(i)); }
+
+// A ledger of `count` releases, closed again.
+void fill(const std::string& path, int64_t count) {
+  Ledger ledger(path, Plan(settings()));
+  for (int64_t step = 0; step < count; ++step) ledger.append(step, 50, tag(step));
+}
+
+void expect_refused(const std::string& path, const std::string& text, const std::string& said) {
+  put_text(path, text);
+  try {
+    read_ledger(path);
+    FAIL() << "accepted, wanted: " << said;
+  } catch (const PrivacyError& error) {
+    EXPECT_NE(std::string(error.what()).find(said), std::string::npos) << error.what();
+  }
+  EXPECT_THROW(Ledger(path, Plan(settings())), PrivacyError);
+  EXPECT_EQ(text_in(path), text);  // a file that is refused is not touched
+}
+
+TEST(Ledger, LinesAreChainedAndSayWhatTheyMust) {
+  Folder folder;
+  fill(folder.ledger(), 2);
+  const std::string text = text_in(folder.ledger());
+  std::istringstream lines(text);
+  std::string header, first, second;
+  std::getline(lines, header), std::getline(lines, first), std::getline(lines, second);
+  const Plan plan(settings());
+  const auto hash_of = [](const std::string& line) { return line.substr(line.size() - 66, 64); };
+  EXPECT_EQ(header.find("{\"type\":\"plan\",\"plan_hash\":\"" + plan.hash() +
+                        "\",\"plan\":\"adjacency=add_remove\\nsampling"),
+            0u);
+  const std::string body = "{\"type\":\"release\",\"step\":0,\"branch\":0,\"plan_hash\":\"" + plan.hash() +
+                           "\",\"noise_multiplier\":1.7,\"sampling_rate\":0.125,\"sampling_threshold\":"
+                           "\"2305843009213693952\",\"units\":\"example\",\"sensitivity_in_clips\":1,"
+                           "\"noise_std_on_grid\":1869169767220,\"parameters\":50,\"tag\":\"" +
+                           tag(0) + "\",\"prev\":\"" + hash_of(header) + "\"";
+  EXPECT_EQ(first, body + ",\"hash\":\"" + sha256_hex(body) + "\"}");
+  EXPECT_NE(second.find("\"prev\":\"" + hash_of(first) + "\""), std::string::npos);
+}
+
+TEST(Ledger, IsSyncedBeforeAppendReturns) {
+  Folder folder;
+  Ledger ledger(folder.ledger(), Plan(settings()));
+  watched = folder.ledger();
+  for (int64_t step = 0; step < 5; ++step) {
+    const int before = syncs;
+    ledger.append(step, 50, tag(step));
+    EXPECT_EQ(syncs, before + 1);
+    EXPECT_EQ(length_at_sync, text_in(folder.ledger()).size());
+    ledger.append(step, 50, tag(step));  // a replay
+    EXPECT_EQ(syncs, before + 1);
+  }
+  watched.clear();
+}
+
+TEST(Ledger, RecognisesReplaysAndCountsBranches) {
+  Folder folder;
+  fill(folder.ledger(), 3);
+  Ledger ledger(folder.ledger(), Plan(settings()));
+  EXPECT_TRUE(ledger.append(1, 50, tag(1)).replay);
+  const auto fork = ledger.append(1, 50, tag(100));
+  EXPECT_FALSE(fork.replay);
+  EXPECT_EQ(fork.branch, 1);
+  EXPECT_EQ(ledger.append(1, 50, tag(101)).branch, 2);
+  EXPECT_EQ(ledger.append(1, 50, tag(100)).branch, 1);
+  EXPECT_EQ(ledger.append(3, 50, tag(1)).branch, 0);  // the tag of another step: not a replay
+  EXPECT_EQ(ledger.releases(), 6);
+  EXPECT_EQ(read_ledger(folder.ledger()).at(0).releases, 6);
+}
+
+TEST(Ledger, PhasesAreKeptApartAndAllCounted) {
+  Folder folder;
+  PlanSettings s = settings();
+  s.units = "microbatch", s.microbatch_size = 2, s.noise_multiplier = 3, s.sampling_rate = 1;
+  fill(folder.ledger(), 3);
+  {
+    Ledger ledger(folder.ledger(), Plan(s));
+    EXPECT_EQ(ledger.append(2, 50, tag(2)).branch, 1);  // another plan: not a replay
+    ledger.append(3, 50, tag(3));
+  }
+  fill(folder.ledger(), 4);  // three replays and one more, under the first plan again
+  const auto phases = read_ledger(folder.ledger());
+  ASSERT_EQ(phases.size(), 3u);
+  EXPECT_EQ(phases[0], (Phase{1.7, 0.125, 3, 50, 1869169767220}));
+  EXPECT_EQ(phases[1], (Phase{1.5, 1, 2, 50, int64_t{3} << 40}));
+  EXPECT_EQ(phases[2].releases, 1);
+  EXPECT_EQ(lines_in(folder.ledger()), 3 + 6);
+}
+
+TEST(Ledger, EveryChangedByteIsFound) {
+  Folder folder;
+  fill(folder.ledger(), 3);
+  const std::string good = text_in(folder.ledger());
+  size_t line = 1;
+  for (size_t i = 0; i < good.size(); ++i) {
+    std::string bad = good;
+    bad[i] = static_cast<char>(bad[i] ^ (i % 2 ? 1 : 4));
+    if (i % 11 == 0 || good[i] == '\n') expect_refused(folder.ledger(), bad, "line " + std::to_string(line));
+    line += good[i] == '\n';
+  }
+}
+
+TEST(Ledger, LinesThatAreMissingMovedOrTwiceAreFound) {
+  Folder folder;
+  fill(folder.ledger(), 4);
+  std::vector<std::string> lines;
+  std::istringstream text(text_in(folder.ledger()));
+  for (std::string line; std::getline(text, line);) lines.push_back(line + "\n");
+  const auto joined = [&](std::initializer_list<size_t> order) {
+    std::string all;
+    for (size_t i : order) all += lines[i];
+    return all;
+  };
+  expect_refused(folder.ledger(), joined({0, 1, 3, 4}), "line 3");
+  expect_refused(folder.ledger(), joined({1, 2, 3, 4}), "line 1");
+  expect_refused(folder.ledger(), joined({0, 1, 3, 2, 4}), "line 3");
+  expect_refused(folder.ledger(), joined({0, 1, 1, 2, 3}), "line 3");
+  expect_refused(folder.ledger(), joined({0, 1}) + "\n" + joined({2}), "line 3");
+  expect_refused(folder.ledger(), joined({0, 1, 2}) + "hello", "line 4");
+  // A clean cut at the end verifies: it shows against the head that a checkpoint keeps.
+  put_text(folder.ledger(), joined({0, 1, 2, 3, 4}));
+  const std::string head = Ledger(folder.ledger(), Plan(settings())).head();
+  EXPECT_TRUE(Ledger(folder.ledger(), Plan(settings())).contains(head));
+  put_text(folder.ledger(), joined({0, 1, 2, 3}));
+  EXPECT_FALSE(Ledger(folder.ledger(), Plan(settings())).contains(head));
+}
+
+// A crash at any byte of the last line: the whole lines before it stay, and the ledger goes on.
+TEST(Ledger, ATornLastLineIsCutOff) {
+  Folder folder;
+  fill(folder.ledger(), 2);
+  const std::string whole = text_in(folder.ledger());
+  const size_t last = whole.rfind('\n', whole.size() - 2) + 1;
+  for (size_t length = last; length < whole.size(); length += length + 5 < whole.size() ? 3 : 1) {
+    put_text(folder.ledger(), whole.substr(0, length));
+    // Only the end of line is missing: the line is whole and counts.
+    const int64_t left = length == whole.size() - 1 ? 2 : 1;
+    const bool half_an_end = length == whole.size();
+    ASSERT_FALSE(half_an_end);
+    ASSERT_EQ(read_ledger(folder.ledger()).at(0).releases, left) << length;
+    fill(folder.ledger(), 2);
+    ASSERT_EQ(text_in(folder.ledger()), whole) << length;  // recorded again, byte for byte
+  }
+  for (size_t length : {0, 1, 9, 100}) {  // the header is torn: a new ledger
+    put_text(folder.ledger(), whole.substr(0, length));
+    fill(folder.ledger(), 2);
+    EXPECT_EQ(text_in(folder.ledger()), whole);
+  }
+}
+
+TEST(Ledger, AFullDiskIsAnErrorAndLosesNothing) {
+  Folder folder;
+  fill(folder.ledger(), 2);
+  const std::string before = text_in(folder.ledger());
+  {
+    Ledger ledger(folder.ledger(), Plan(settings()));
+    rlimit old{};
+    getrlimit(RLIMIT_FSIZE, &old);
+    const auto handler = std::signal(SIGXFSZ, SIG_IGN);
+    rlimit full{before.size() + 100, old.rlim_max};
+    setrlimit(RLIMIT_FSIZE, &full);
+    EXPECT_THROW(ledger.append(2, 50, tag(2)), Error);
+    setrlimit(RLIMIT_FSIZE, &old);
+    std::signal(SIGXFSZ, handler);
+    EXPECT_EQ(text_in(folder.ledger()), before);
+    EXPECT_THROW(ledger.append(2, 50, tag(2)), Error);  // not to be trusted until it is opened again
+    EXPECT_EQ(ledger.releases(), 2);
+  }
+  fill(folder.ledger(), 3);
+  EXPECT_EQ(read_ledger(folder.ledger()).at(0).releases, 3);
+}
+
+TEST(Ledger, AFailedSyncIsAnError) {
+  Folder folder;
+  fill(folder.ledger(), 1);
+  Ledger ledger(folder.ledger(), Plan(settings()));
+  sync_fails = true;
+  EXPECT_THROW(ledger.append(1, 50, tag(1)), Error);
+  sync_fails = false;
+  EXPECT_EQ(lines_in(folder.ledger()), 2);
+}
+
+TEST(Ledger, RefusesASecondUserAMissingFolderAndAMissingFile) {
+  Folder folder;
+  Ledger ledger(folder.ledger(), Plan(settings()));
+  EXPECT_THROW(Ledger(folder.ledger(), Plan(settings())), Error);
+  EXPECT_THROW(Ledger((folder.path / "no" / "ledger.jsonl").string(), Plan(settings())), Error);
+  EXPECT_THROW(read_ledger((folder.path / "none.jsonl").string()), Error);
+  EXPECT_TRUE(read_ledger(folder.ledger()).empty());
+}
+
+}  // namespace
+}  // namespace pergrad::dp

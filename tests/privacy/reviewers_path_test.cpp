@@ -1,0 +1,89 @@
+// The reviewer's path: dp/README.md lists every file that the guarantee rests on, with its length, and they
+// are few.
+#include <gtest/gtest.h>
+
+#include <filesystem>
+#include <fstream>
+#include <map>
+#include <regex>
+#include <set>
+#include <string>
+
+namespace {
+
+namespace fs = std::filesystem;
+const fs::path kRoot = PG_SOURCE_DIR;
+
+// Lines of code: neither blank nor comment only.
+int lines_of(const fs::path& file) {
+  std::ifstream in(file);
+  EXPECT_TRUE(in.good()) << file;
+  int count = 0;
+  for (std::string line; std::getline(in, line);) {
+    const size_t start = line.find_first_not_of(" \t");
+    count += start != line.npos && line.compare(start, 2, "//") != 0;
+  }
+  return count;
+}
+
+// Rows "| 3 | `dp/plan.h` | 56 | ..." of the table under this heading.
+std::map<std::string, int> table(const std::string& heading) {
+  std::ifstream in(kRoot / "dp/README.md");
+  std::map<std::string, int> files;
+  static const std::regex row(R"(^\|[^|]*\|\s*`([^`]+)`\s*\|\s*(\d+)\s*\|.*)");
+  bool inside = false;
+  for (std::string line; std::getline(in, line);) {
+    if (line.starts_with("## ")) inside = line == "## " + heading;
+    std::smatch match;
+    if (inside && std::regex_match(line, match, row)) files[match[1]] = std::stoi(match[2]);
+  }
+  return files;
+}
+
+TEST(ReviewersPath, IsShorterThanPromised) {
+  int total = 0;
+  for (const auto& [file, stated] : table("The reviewer's path")) {
+    const int lines = lines_of(kRoot / file);
+    total += lines;
+    EXPECT_NEAR(lines, stated, 5) << "dp/README.md: length of " << file;
+  }
+  RecordProperty("lines", total);
+  EXPECT_GT(total, 500);
+  EXPECT_LT(total, 1500);
+}
+
+TEST(ReviewersPath, LeavesNothingOut) {
+  std::set<std::string> listed;
+  for (const auto& [file, lines] : table("The reviewer's path")) listed.insert(file);
+  for (const auto& [file, lines] : table("Beside the path")) EXPECT_TRUE(listed.insert(file).second) << file;
+  for (const char* file : {"core/rng.h", "core/rng.cpp", "core/example_batch.h", "core/sources.h",
+                           "core/hash.h", "core/hash.cpp", "core/exec.h", "augment/augmenter.h"})
+    EXPECT_TRUE(table("The reviewer's path").contains(file)) << file;
+  for (const auto& entry : fs::recursive_directory_iterator(kRoot / "dp")) {
+    const std::string extension = entry.path().extension().string();
+    if (extension == ".h" || extension == ".cpp" || extension == ".cu") {
+      EXPECT_TRUE(listed.contains(fs::relative(entry.path(), kRoot).string())) << entry.path();
+    }
+  }
+}
+
+// dp/ sees core/ and itself, nothing else of ours; only nonprivate.* may be without a guarantee.
+TEST(ReviewersPath, IncludesPointDownOnly) {
+  static const std::regex include(R"re(^#include "([^"]+)".*)re");
+  for (const auto& entry : fs::recursive_directory_iterator(kRoot / "dp")) {
+    if (entry.path().extension() != ".h" && entry.path().extension() != ".cpp") continue;
+    std::ifstream in(entry.path());
+    const bool accounting = entry.path().parent_path().filename() == "accounting";
+    std::smatch match;
+    for (std::string line; std::getline(in, line);)
+      if (std::regex_match(line, match, include)) {
+        const std::string name = match[1];
+        EXPECT_TRUE(accounting ? name.starts_with("dp/accounting/")
+                               : name.starts_with("dp/") || name.starts_with("core/"))
+            << entry.path() << " includes " << name;
+        EXPECT_TRUE(name != "dp/nonprivate.h" || entry.path().stem() == "nonprivate") << entry.path();
+      }
+  }
+}
+
+}  // namespace

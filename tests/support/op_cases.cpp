@@ -1,0 +1,416 @@
+// The table of op cases, and how to run one.
+#include "tests/support/op_cases.h"
+
+#include "core/rng.h"
+#include "tests/support/guards.h"
+
+#include <algorithm>
+#include <numeric>
+
+namespace pergrad::test {
+namespace {
+
+using Weights = std::vector<WeightVar>;
+using Inputs = std::vector<Var>;
+
+// ---------------------------------------------------------------- the table
+// Shapes: N * V is 9 in the test of guard words (N = 9 / V), and no size with a factor 9 fills a workspace
+// buffer to its end, so that every output has words behind it.
+
+OpCase conv(ConvShape s, int64_t views, bool standardize = false) {
+  OpCase c;
+  c.op = standardize ? "weight_standardize" : "conv2d";
+  c.name = concat(s.height, 'x', s.width, " C", s.channels, " O", s.outputs, " k", s.kernel, " s", s.stride,
+                  " p", s.pad);
+  c.uses = {"conv_kernel", "conv2d"};
+  c.inputs = {{{views, s.height, s.width, s.channels}}};
+  c.weights = {{{s.kernel, s.kernel, s.channels, s.outputs}, Fill::small}, {{s.outputs}}};
+  c.multilinear = !standardize;
+  if (standardize) {
+    c.uses.push_back("weight_standardize");
+    c.weights[0].fill = Fill::one_flat;
+    c.weights.push_back({{s.outputs}});
+  }
+  c.prepare = [=](WeightTape& tape, const Weights& w) -> Record {
+    const WeightVar kernel_weights = standardize ? weight_standardize(tape, w[0], w[2]) : w[0];
+    const ConvKernel kernel = conv_kernel(tape, kernel_weights, s, true);
+    return [=, bias = w[1]](Tape& t, const Inputs& x) { return conv2d(t, x[0], kernel, bias); };
+  };
+  return c;
+}
+
+void add_convolutions(std::vector<OpCase>& all) {
+  // Every kernel, stride, padding and channel count, on images as small as the kernel allows.
+  for (int64_t kernel : {1, 3, 5, 8})
+    for (int64_t stride : {1, 2})
+      for (int64_t pad : {0, 1, 2, 3})
+        for (int64_t channels : {1, 3, 16}) {
+          const int64_t side = std::max<int64_t>(3, kernel + 1 - 2 * pad);
+          all.push_back(conv({side + 1, side, channels, 2, kernel, stride, pad}, channels == 16 ? 1 : 3));
+        }
+  // Channel counts at which the direct kernels run: forward if O, backward if C is a multiple of 16. Tiles
+  // of one and of two vectors, pixel counts that do not fill a tile, strides that skip pixels.
+  all.push_back(conv({5, 4, 3, 16, 3, 1, 1}, 3));
+  all.push_back(conv({5, 4, 3, 32, 3, 1, 1}, 3));
+  all.push_back(conv({4, 7, 1, 48, 3, 2, 1}, 3));
+  all.push_back(conv({4, 5, 16, 16, 1, 1, 0}, 3));
+  all.push_back(conv({4, 5, 16, 16, 1, 2, 0}, 3));
+  all.push_back(conv({3, 4, 16, 16, 3, 1, 1}, 1));
+  all.push_back(conv({5, 4, 16, 16, 3, 2, 1}, 1));
+  all.push_back(conv({3, 3, 48, 16, 1, 1, 0}, 3));
+  all.push_back(conv({3, 3, 16, 80, 1, 1, 0}, 1));
+  all.push_back(conv({3, 4, 32, 5, 3, 1, 1}, 1));
+  all.push_back(conv({5, 3, 32, 3, 3, 2, 1}, 1));
+  all.push_back(conv({8, 7, 1, 16, 8, 2, 3}, 3));
+  all.push_back(conv({6, 5, 3, 16, 5, 2, 2}, 1));
+  all.push_back(conv({9, 10, 1, 16, 3, 1, 0}, 1));
+  // One kernel for two layers: its slot adds both.
+  OpCase tied = conv({4, 3, 2, 2, 3, 1, 1}, 3);
+  tied.name = "one kernel twice";
+  tied.multilinear = false;
+  tied.prepare = [](WeightTape& tape, const Weights& w) -> Record {
+    const ConvKernel kernel = conv_kernel(tape, w[0], {4, 3, 2, 2, 3, 1, 1}, true);
+    return [=, bias = w[1]](Tape& t, const Inputs& x) {
+      return conv2d(t, conv2d(t, x[0], kernel, bias), kernel, bias);
+    };
+  };
+  all.push_back(tied);
+}
+
+void add_weight_standardize(std::vector<OpCase>& all) {
+  all.push_back(conv({4, 3, 2, 3, 3, 1, 1}, 3, true));
+  all.push_back(conv({3, 4, 3, 16, 3, 2, 1}, 3, true));
+  all.push_back(conv({3, 3, 5, 4, 1, 1, 0}, 3, true));
+  OpCase c;
+  c.op = "weight_standardize";
+  c.name = "of a linear layer, twice used";
+  c.uses = {"weight_standardize", "linear"};
+  c.inputs = {{{3, 4}}};
+  c.weights = {{{4, 4}, Fill::one_flat}, {{4}}, {{4}}};
+  c.prepare = [](WeightTape& tape, const Weights& w) -> Record {
+    const WeightVar standardized = weight_standardize(tape, w[0], w[1]);
+    return [=, bias = w[2]](Tape& t, const Inputs& x) {
+      return linear(t, linear(t, x[0], standardized, bias), standardized, bias);
+    };
+  };
+  all.push_back(c);
+}
+
+OpCase linear_case(std::string name, Shape input, int64_t features, int64_t outputs) {
+  OpCase c;
+  c.op = "linear";
+  c.name = std::move(name);
+  c.uses = {"linear"};
+  c.inputs = {{std::move(input)}};
+  c.weights = {{{features, outputs}}, {{outputs}}};
+  c.multilinear = true;
+  c.prepare = [](WeightTape&, const Weights& w) -> Record {
+    return [=](Tape& t, const Inputs& x) { return linear(t, x[0], w[0], w[1]); };
+  };
+  return c;
+}
+
+OpCase group_norm_case(int64_t height, int64_t width, int64_t channels, int64_t groups, int64_t views) {
+  OpCase c;
+  c.op = "group_norm";
+  c.name = concat(height, 'x', width, " C", channels, " groups ", groups);
+  c.uses = {"group_norm"};
+  c.inputs = {{{views, height, width, channels}}};
+  c.weights = {{{channels}}, {{channels}}};
+  c.prepare = [=](WeightTape&, const Weights& w) -> Record {
+    return [=](Tape& t, const Inputs& x) { return group_norm(t, x[0], w[0], w[1], groups); };
+  };
+  return c;
+}
+
+// An op of inputs alone.
+OpCase plain(std::string op, std::string name, std::vector<Operand> inputs, bool multilinear, Record record) {
+  return {op,         std::move(name),
+          {op},       std::move(inputs),
+          {},         [record](WeightTape&, const Weights&) {
+            return record; },
+          multilinear};
+}
+
+std::vector<OpCase> make_cases() {
+  std::vector<OpCase> all;
+  add_convolutions(all);
+  add_weight_standardize(all);
+
+  all.push_back(linear_case("5 to 4", {3, 5}, 5, 4));
+  all.push_back(linear_case("an image to 1", {3, 2, 3, 4}, 24, 1));
+  all.push_back(linear_case("1 to 7", {1, 1}, 1, 7));
+  all.push_back(linear_case("64 to 10", {3, 64}, 64, 10));
+
+  all.push_back(group_norm_case(3, 5, 4, 1, 3));
+  all.push_back(group_norm_case(4, 3, 4, 2, 3));
+  all.push_back(group_norm_case(3, 4, 6, 6, 3));
+  all.push_back(group_norm_case(2, 3, 16, 4, 1));
+  all.push_back(group_norm_case(1, 1, 8, 2, 3));
+
+  const Operand image{{3, 3, 2, 5}, Fill::away_from_zero};
+  all.push_back(
+      plain("relu", "image", {image}, false, [](Tape& t, const Inputs& x) { return relu(t, x[0]); }));
+  all.push_back(plain("tanh", "image", {{{3, 3, 2, 5}}}, false,
+                      [](Tape& t, const Inputs& x) { return tanh(t, x[0]); }));
+  all.push_back(plain("add", "two", {{{3, 4, 3, 2}}, {{3, 4, 3, 2}}}, true,
+                      [](Tape& t, const Inputs& x) { return add(t, x[0], x[1]); }));
+  all.push_back(plain("add", "one to itself", {{{3, 4, 3, 2}}}, true,
+                      [](Tape& t, const Inputs& x) { return add(t, x[0], x[0]); }));
+  all.push_back(plain("add", "fan-out of three", {image}, false, [](Tape& t, const Inputs& x) {
+    return add(t, add(t, relu(t, x[0]), tanh(t, x[0])), x[0]);
+  }));
+
+  all.push_back(plain("mean_pool", "5x3", {{{3, 5, 3, 4}}}, true,
+                      [](Tape& t, const Inputs& x) { return mean_pool(t, x[0]); }));
+  struct Pool {
+    int64_t height, width, size, stride;
+  };
+  for (const Pool p :
+       {Pool{4, 6, 2, 2}, Pool{5, 4, 2, 1}, Pool{5, 7, 3, 2}, Pool{7, 5, 2, 3}, Pool{3, 3, 3, 1}}) {
+    const std::string name = concat(p.height, 'x', p.width, " by ", p.size, " stride ", p.stride);
+    all.push_back(plain("average_pool", name, {{{3, p.height, p.width, 2}}}, true,
+                        [=](Tape& t, const Inputs& x) { return average_pool(t, x[0], p.size, p.stride); }));
+    all.push_back(plain("max_pool", name, {{{3, p.height, p.width, 2}, Fill::distinct}}, false,
+                        [=](Tape& t, const Inputs& x) { return max_pool(t, x[0], p.size, p.stride); }));
+  }
+
+  for (int64_t views : {1, 3})
+    for (int64_t labels : {2, 10})
+      all.push_back(plain("soft_cross_entropy", concat("V", views, " L", labels),
+                          {{{views, labels}},
+                           {{views, labels}, Fill::soft_labels, false},
+                           {{views}, Fill::view_weights, false}},
+                          false, [](Tape& t, const Inputs& x) {
+                            return soft_cross_entropy(t, x[0], t.value(x[1]), t.value(x[2]));
+                          }));
+  return all;
+}
+
+// ---------------------------------------------------------------- running a case
+
+// losses[n] = <c[n], y[n]>: what turns any output into a loss.
+struct Project : Node {
+  Var y;
+  Tensor c;
+  const char* name() const override { return "project"; }
+  void backward(Tape& tape, const Tensor& dy) override {
+    Tensor g = tape.empty(c.shape());
+    const int64_t row = c.size() / c.dim(0);
+    dispatch(c.dtype(), [&]<class T>() {
+      for (int64_t i = 0; i < c.size(); ++i) g.data<T>()[i] = c.data<T>()[i] * dy.data<T>()[i / row];
+    });
+    tape.accumulate(y, std::move(g));
+  }
+};
+
+Var project(Tape& tape, Var y, const Tensor& c) {
+  const Tensor& value = tape.value(y);
+  PG_CHECK(value.shape() == c.shape(), "project: ", to_string(value.shape()), " by ", to_string(c.shape()));
+  Tensor losses = tape.empty({c.dim(0)});
+  const int64_t row = c.size() / c.dim(0);
+  dispatch(c.dtype(), [&]<class T>() {
+    for (int64_t n = 0; n < c.dim(0); ++n) {
+      double sum = 0;
+      for (int64_t i = n * row; i < (n + 1) * row; ++i)
+        sum += static_cast<double>(c.data<T>()[i]) * value.data<T>()[i];
+      losses.data<T>()[n] = static_cast<T>(sum);
+    }
+  });
+  auto node = std::make_unique<Project>();
+  node->y = y;
+  node->c = c;
+  return tape.record(std::move(losses), std::move(node));
+}
+
+void fill(Tensor& t, Fill how, PhiloxStream random) {
+  const int64_t last = t.dim(t.rank() - 1);
+  std::vector<double> v(static_cast<size_t>(t.size()));
+  const auto at = [](int64_t i) { return static_cast<size_t>(i); };
+  switch (how) {
+    case Fill::normal:
+      for (double& x : v) x = random.normal();
+      break;
+    case Fill::small:
+      for (double& x : v) x = 0.5 * random.normal();
+      break;
+    case Fill::one_flat:
+      for (int64_t i = 0; i < t.size(); ++i) v[at(i)] = (i % last == 0 ? 0.0005 : 0.5) * random.normal();
+      break;
+    case Fill::away_from_zero:
+      for (double& x : v) x = (0.1 + random.uniform()) * (random.below(2) ? 1 : -1);
+      break;
+    case Fill::distinct:
+      std::iota(v.begin(), v.end(), -static_cast<double>(t.size() / 2));
+      for (size_t i = v.size(); i > 1; --i) std::swap(v[i - 1], v[random.below(static_cast<uint32_t>(i))]);
+      for (double& x : v) x *= 0.02;
+      break;
+    case Fill::soft_labels:
+      for (int64_t i = 0; i < t.size(); i += last)
+        for (int unit = 0; unit < 64; ++unit)
+          v[at(i + random.below(static_cast<uint32_t>(last)))] += 1.0 / 64;
+      break;
+    case Fill::view_weights:  // 1 | 0, 1 | 0, 1/4, 3/4 | ..., turned by one place from row to row
+      for (int64_t i = 0; i < t.size(); i += last) {
+        const auto place = [&](int64_t view) -> double& { return v[at(i + (view + i / last) % last)]; };
+        double rest = 1;
+        for (int64_t view = 1; view + 1 < last; ++view) rest -= place(view) = rest / 4;
+        place(last - 1) = rest;
+      }
+      break;
+  }
+  dispatch(t.dtype(), [&]<class T>() {
+    std::transform(v.begin(), v.end(), t.data<T>(),
+                   [](double x) { return static_cast<T>(static_cast<float>(x)); });
+  });
+}
+
+PhiloxStream stream_of(const OpCase& c, int64_t operand) {
+  return PhiloxStream::of(key_from_text(c.op + c.name), operand, 0);
+}
+
+// A case on a tape: leaves, derived weights, inputs, and the op.
+struct Recording {
+  WeightTape weights;
+  Record record;
+  explicit Recording(const OpCase& c, const CaseData& data) {
+    std::vector<WeightVar> leaves;
+    for (const Tensor& w : data.weights) leaves.push_back(weights.leaf(w, weights.columns()));
+    record = c.prepare(weights, leaves);
+  }
+  std::vector<Var> inputs(Tape& tape, const OpCase& c, const CaseData& data) const {
+    std::vector<Var> vars;
+    for (size_t i = 0; i < data.inputs.size(); ++i)
+      vars.push_back(tape.input(data.inputs[i], c.inputs[i].differentiable));
+    return vars;
+  }
+};
+
+}  // namespace
+
+const std::vector<OpCase>& op_cases() {
+  static const std::vector<OpCase> kCases = make_cases();
+  return kCases;
+}
+
+CaseData make_data(const OpCase& c, int64_t rows, DType type) {
+  CaseData data;
+  int64_t operand = 0;
+  for (const Operand& x : c.inputs) {
+    Shape shape = x.shape;
+    shape.insert(shape.begin(), rows);
+    data.inputs.push_back(Tensor::empty(shape, type));
+    fill(data.inputs.back(), x.fill, stream_of(c, ++operand));
+  }
+  for (const Operand& w : c.weights) {
+    data.weights.push_back(Tensor::empty(w.shape, type));
+    fill(data.weights.back(), w.fill, stream_of(c, ++operand));
+  }
+  const Recording recording(c, data);
+  Workspace workspace;
+  Tape tape(recording.weights, nullptr, workspace);
+  const Var y = recording.record(tape, recording.inputs(tape, c, data));
+  data.coefficients = Tensor::empty(tape.value(y).shape(), type);
+  fill(data.coefficients, Fill::normal, stream_of(c, ++operand));
+  return data;
+}
+
+CaseData select_rows(const CaseData& data, const std::vector<int64_t>& rows) {
+  const auto select = [&](const Tensor& all) {
+    Shape shape = all.shape();
+    shape[0] = static_cast<int64_t>(rows.size());
+    Tensor some = Tensor::empty(shape, all.dtype());
+    dispatch(all.dtype(), [&]<class T>() {
+      T* to = some.data<T>();
+      for (int64_t n : rows) {
+        const Tensor row = all.rows(n, n + 1);
+        to = std::copy_n(row.data<T>(), row.size(), to);
+      }
+    });
+    return some;
+  };
+  CaseData some;
+  some.weights = data.weights;
+  for (const Tensor& x : data.inputs) some.inputs.push_back(select(x));
+  some.coefficients = select(data.coefficients);
+  return some;
+}
+
+CaseRun run_case(const OpCase& c, const CaseData& data, GuardedWorkspace* guards) {
+  constexpr double kSlabGuard = -777.25;
+  constexpr int64_t kGuardColumns = 4;
+  const Recording recording(c, data);
+  const DType type = data.coefficients.dtype();
+  const int64_t rows = data.rows(), columns = recording.weights.columns();
+  Workspace own;
+  Workspace& workspace = guards ? guards->workspace() : own;
+  CaseRun run;
+  const auto check = [&](bool intact, const std::string& what) {
+    if (guards && !intact) run.overrun += what + "; ";
+  };
+
+  // A guard row behind the slab, guard columns behind each row (set to zero with it, to be left at zero).
+  const Tensor slab = Tensor::empty({rows + 1, columns + kGuardColumns}, type);
+  slab.fill(kSlabGuard);
+  WeightSlots slots(recording.weights, slab.rows(0, rows), workspace);
+  Tape tape(recording.weights, &slots, workspace);
+  const std::vector<Var> inputs = recording.inputs(tape, c, data);
+  const Var y = recording.record(tape, inputs);
+  run.output = tape.value(y).clone();
+  check(!guards || guards->intact(tape.value(y)), "output");
+  tape.backward(project(tape, y, data.coefficients));
+  slots.finish();
+
+  for (size_t i = 0; i < inputs.size(); ++i) {
+    const Tensor& gradient = tape.gradient(inputs[i]);
+    PG_CHECK(gradient.defined() == c.inputs[i].differentiable, c.name, ": gradient of input ", i);
+    if (!gradient.defined()) {
+      run.input_gradients.emplace_back();
+      continue;
+    }
+    check(!guards || guards->intact(gradient), concat("gradient of input ", i));
+    run.input_gradients.push_back(gradient.clone());
+  }
+  run.weight_gradients = Tensor::empty({rows, columns}, type);
+  dispatch(type, [&]<class T>() {
+    const T* from = slab.data<T>();
+    for (int64_t n = 0; n < rows; ++n, from += columns + kGuardColumns) {
+      std::copy_n(from, columns, run.weight_gradients.data<T>() + n * columns);
+      for (int64_t i = 0; i < kGuardColumns; ++i)
+        check(from[columns + i] == T{0}, concat("columns behind row ", n, " of the slab"));
+    }
+    for (int64_t i = 0; i < columns + kGuardColumns; ++i)
+      check(from[i] == static_cast<T>(kSlabGuard), "row behind the slab");
+  });
+  if (guards) check(guards->sufficed(), "(the stock of guarded buffers was too small)");
+  return run;
+}
+
+std::vector<double> case_losses(const OpCase& c, const CaseData& data) {
+  const Recording recording(c, data);
+  Workspace workspace;
+  Tape tape(recording.weights, nullptr, workspace);
+  const Var y = recording.record(tape, recording.inputs(tape, c, data));
+  const auto losses = tape.value(project(tape, y, data.coefficients)).values<double>();
+  return {losses.begin(), losses.end()};
+}
+
+std::vector<double> difference_quotient(const std::function<std::vector<double>()>& losses, double& entry,
+                                        bool straight) {
+  const double middle = entry, step = straight ? 0.5 : 1e-3;
+  const auto at = [&](double shift) {
+    entry = middle + shift;
+    return losses();
+  };
+  std::vector<double> slope = at(step);
+  const std::vector<double> below = at(-step);
+  for (size_t n = 0; n < slope.size(); ++n) slope[n] = (slope[n] - below[n]) / (2 * step);
+  if (!straight) {  // (4 D(h) - D(2h)) / 3: the error falls from h^2 to h^4
+    const std::vector<double> far = at(2 * step), near = at(-2 * step);
+    for (size_t n = 0; n < slope.size(); ++n) slope[n] = (4 * slope[n] - (far[n] - near[n]) / (4 * step)) / 3;
+  }
+  entry = middle;
+  return slope;
+}
+
+}  // namespace pergrad::test

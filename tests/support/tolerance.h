@@ -1,0 +1,32 @@
+// Every tolerance of the tests, by name, with its reason. Changing one needs a reason in the commit.
+#pragma once
+
+namespace pergrad::test {
+
+// Derivatives in double against central differences, relative. The differences are exact to about 1e-10
+// (four points, step 1e-3), so that 1e-6 leaves room for curvature and still sees any wrong term.
+constexpr double kGradcheckTolerance = 1e-6;
+// Entries smaller than this fraction of the largest of their array are compared with that fraction of it:
+// a difference quotient has an absolute error, too.
+constexpr double kGradcheckFloor = 1e-2;
+
+// One op, float against double on the same numbers, as ||difference|| / ||reference|| of a whole array. A
+// sum of m terms in float errs by about sqrt(m) 2^-24; the longest here has 8 * 8 * 16 terms: 32 * 6e-8.
+constexpr double kFloatOpTolerance = 2e-6;
+
+// Two implementations in double of one whole network (ours; by hand; PyTorch): 1e-16 times the few thousand
+// roundings on the longest path, relative to the root mean square of the array.
+constexpr double kModelTolerance = 1e-9;
+// A whole network in float against double: the normalised error of a row. Each normalisation multiplies
+// relative errors a little; measured 1e-6 to 1e-5 at depth 10 to 16.
+constexpr double kFloatModelTolerance = 1e-4;
+
+// Whole network in double against central differences with step 1e-5 (many relu kinks are near): relative to
+// the larger of the entry and 1e-3 of the largest entry.
+constexpr double kModelGradcheckTolerance = 1e-4;
+
+// Statistical tests: z scores beyond this happen by chance less than once in 10^6 runs (two-sided 5.0 sigma:
+// 5.7e-7).
+constexpr double kStatisticalSigmas = 5.0;
+
+}  // namespace pergrad::test
