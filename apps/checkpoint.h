@@ -1,12 +1,10 @@
 // Checkpoints: a model in training, as one safetensors file that PyTorch reads.
 //
-// 1. RUN_DIR/checkpoint.safetensors is whole at every moment, or checkpoint.previous.safetensors is: a new
-// one
-//    is written beside them, synced, and takes its place by rename.
+// 1. RUN_DIR/checkpoint.safetensors is whole at every moment, or checkpoint.previous.safetensors is: a
+//    new one is written beside them, synced, and takes its place by rename.
 // 2. Raw weights are under their own names in PyTorch's layouts (conv OIHW, linear [L, C]); averaged ones
-// under
-//    "ema." + name; the optimizer's state [P] under "optimizer." + name. Saved and loaded back, every bit is
-//    the same.
+//    under "ema." + name; the optimizer's state [P] under "optimizer." + name. Saved and loaded back, every
+//    bit is the same.
 // 3. A checksum over the whole file is in its metadata: a file that was cut or changed is not a checkpoint.
 #pragma once
 
@@ -58,8 +56,7 @@ CheckpointRead read_checkpoint_info(const std::filesystem::path& path);
 
 // Reads a checkpoint into a model of the same names and shapes (and ema and optimizer where not null).
 //   THROWS: FormatError naming the tensor that is missing, unknown or has another shape or dtype; nothing was
-//   changed then. Only a file that cannot be read or whose checksum is wrong leads to the previous
-//   generation.
+//   changed then. Only a file that cannot be read or whose checksum is wrong leads to the one before.
 CheckpointRead load_checkpoint(const std::filesystem::path& path, Parameters& parameters, Ema* ema,
                                Optimizer* optimizer);
 // The averaged weights (FormatError if there are none) or the raw ones, for evaluation.

@@ -1,8 +1,7 @@
 // Config: what a run is, read from TOML, checked, and written out again with every default.
 //
 // 1. Strict: an unknown or duplicate key, a wrong type, a number that is not finite or out of range is
-// refused
-//    in one line that names the key and what was wanted.
+//    refused in one line that names the key and what was wanted.
 // 2. resolved_toml() writes every key; reading it back gives an equal Config. It is RUN_DIR/config.toml.
 // 3. [speed] and [log] never change the result of a run and are left out of its hash.
 #pragma once
@@ -107,7 +106,7 @@ Config parse_config(std::string_view text, const std::string& name, const Config
 
 // Every key with its value, in a fixed order, with short comments.
 std::string resolved_toml(const Config& config);
-// SHA-256 of resolved_toml without [speed] and [log] (hexadecimal).
+// SHA-256 (hexadecimal) of the keys and values of resolved_toml, without its comments, [speed] and [log].
 std::string config_hash(const Config& config);
 // "train.steps: got 200, the run was started with 100": the first key (in the order of resolved_toml; [speed]
 // and [log] aside) in which `now` differs from `before`.
@@ -116,9 +115,8 @@ std::optional<std::string> first_difference(const Config& now, const Config& bef
 bool operator==(const Config& a, const Config& b);
 
 // What can be checked only once the number of training examples (after train_limit) is known: that
-// expected_batch_size / n_examples is a sampling rate in (0, 1].   Returns warnings, one line each (delta >=
-// 1/N).
-//   THROWS: Error.
+// expected_batch_size / n_examples is a sampling rate in (0, 1].
+//   Returns warnings, one line each: delta >= 1/N.   THROWS: Error.
 std::vector<std::string> check_with_data(const Config& config, int64_t n_examples);
 
 // q = expected_batch_size / n_examples.

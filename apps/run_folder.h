@@ -2,9 +2,8 @@
 //
 // 1. One process at a time: a lock is held as long as this object lives.
 // 2. A run goes on only with the same config ([speed] and [log] aside) and the same data.
-// 3. In secure mode the run key is in run.key (mode 0600), on the disk before anything is released. Whoever
-// has
-//    it can subtract the noise: it is what must never leave the folder.
+// 3. In secure mode the run key is in run.key (mode 0600), on the disk before anything is released.
+//    Whoever has it can subtract the noise: it is what must never leave the folder.
 #pragma once
 
 #include "apps/config.h"
@@ -20,8 +19,8 @@ namespace pergrad::apps {
 
 class RunFolder {
  public:
-  // Makes the folder of a new run and writes config.toml.   THROWS: Error if there is something in it, or it
-  // is in use.
+  // Makes the folder of a new run and writes config.toml.
+  //   THROWS: Error if there is something in it, or it is in use.
   static RunFolder create(const std::filesystem::path& path, const Config& config);
   // Opens the folder of a run that was started before.   THROWS: Error if it is none, is in use by another
   // process, or was started with another config: one line naming the first key that differs.

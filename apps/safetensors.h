@@ -28,8 +28,8 @@ struct NamedArray {
 };
 
 // The bytes of a file. Arrays of 8-byte elements come first, then 4, then 1 (so that all are aligned), else
-// in the order given.   THROWS: Error for a name twice, a size that does not fit the shape, text that is not
-// UTF-8.
+// in the order given.
+//   THROWS: Error for a name twice, a size that does not fit the shape, text that is not UTF-8.
 std::string safetensors_bytes(std::vector<NamedArray> arrays,
                               const std::map<std::string, std::string>& metadata);
 

@@ -129,6 +129,9 @@ int64_t chunk_rows(const SpeedConfig& speed, int64_t parameters, int64_t row_num
   return std::clamp<int64_t>(static_cast<int64_t>(budget / row), threads, 256);
 }
 
+// "fashion-mnist" of "fashion-mnist (train)".
+std::string dataset_name(const Dataset& train) { return train.name.substr(0, train.name.rfind(" (")); }
+
 // Everything that a run consists of, in the order in which it is made.
 class Training {
  public:
@@ -177,7 +180,7 @@ class Training {
                  options_.max_steps ? first + *options_.max_steps : std::numeric_limits<int64_t>::max());
     std::string stopped_by;
     while (step_ < last) {
-      one_step(seconds_since(begin), first);
+      one_step(begin, first);
       ++step_;
       const bool finished = step_ == config_.train.steps;
       if (const int64_t every = config_.train.evaluate_every; every > 0 && step_ % every == 0 && !finished)
@@ -263,9 +266,9 @@ class Training {
 
   void announce() {
     const Dataset& train = split_.train;
-    console_.message(fmt::format("{}: {} training and {} test images of {}x{}x{}, {} classes", train.name,
-                                 thousands(train.size()), thousands(split_.test.size()), train.height,
-                                 train.width, train.channels, train.label_count));
+    console_.message(fmt::format("{}: {} training and {} test images of {}x{}x{}, {} classes",
+                                 dataset_name(train), thousands(train.size()), thousands(split_.test.size()),
+                                 train.height, train.width, train.channels, train.label_count));
     const auto& a = config_.augment;
     console_.message(fmt::format("{}: {} parameters; {} views an example ({} base, {} pool, {} mixed)",
                                  model_.title(), thousands(model_.parameters().size()), a.views(), a.base,
@@ -291,7 +294,7 @@ class Training {
                                  step_ > 0 ? fmt::format(", going on after step {}", thousands(step_)) : ""));
   }
 
-  void one_step(double elapsed, int64_t first) {
+  void one_step(Clock::time_point begin, int64_t first) {
     const bool log =
         config_.log.every > 0 && (step_ % config_.log.every == 0 || step_ + 1 == config_.train.steps);
     const double rate = config_.train.learning_rate.at(step_);
@@ -319,6 +322,7 @@ class Training {
       if (log) line["nonprivate_loss"] = watch.nonprivate_sum / static_cast<double>(units.size());
     }
     if (ema_on()) ema_.update(model_.parameters().flat());
+    const double elapsed = seconds_since(begin);
     if (log) {
       if (private_) line["epsilon"] = bound_json(spent().epsilon_upper);
       line["seconds"] = std::round(elapsed * 1000) / 1000;
@@ -326,8 +330,7 @@ class Training {
     }
     if (console_.due()) {
       const auto done = static_cast<double>(step_ + 1 - first);
-      const double left =
-          elapsed / std::max(1.0, done - 1) * static_cast<double>(config_.train.steps - step_ - 1);
+      const double left = elapsed / done * static_cast<double>(config_.train.steps - step_ - 1);
       console_.progress(fmt::format(
           "step {}/{} | {} views/s | {} left{}{}", thousands(step_ + 1), thousands(config_.train.steps),
           thousands(static_cast<int64_t>(done * views_a_step() / std::max(elapsed, 1e-3))),
@@ -422,7 +425,7 @@ class Training {
     const double averaged =
         ema_on() ? score_with(model_, ema_.values(), split_.test, normalisation_, exec_).accuracy()
                  : raw.accuracy();
-    const double views_per_second = static_cast<double>(steps) * views_a_step() / std::max(seconds, 1e-9);
+    const double views_per_second = static_cast<double>(steps) * views_a_step() / std::max(seconds, 1e-3);
     Json summary{{"test_accuracy", raw.accuracy()}, {"test_accuracy_ema", averaged}};
     if (private_) {
       const dp::PrivacyCost cost = dp::spent_cost(folder_.ledger().string(), plan_.value()->delta);
@@ -447,7 +450,7 @@ class Training {
     summary["views_per_second"] = views_per_second;
     summary["peak_memory_bytes"] = peak_memory_bytes();
     summary["device"] = "cpu";
-    summary["dataset"] = split_.train.name;
+    summary["dataset"] = dataset_name(split_.train);
     summary["model"] = model_.title();
     summary["adjacency"] = "add_remove";
     summary["noise_source"] = private_ ? config_.noise_source : "none";

@@ -14,6 +14,7 @@
 #include <CLI/CLI.hpp>
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <cmath>
 #include <cstdio>
 #include <functional>
@@ -266,6 +267,10 @@ int main(int argc, char** argv) {
     add_data(app, common);
     add_bench(app, common);
     add_info(app, common);
+    const std::vector<std::string> verbs = {"train", "evaluate", "account", "data", "bench", "info"};
+    if (argc > 1 && argv[1][0] != '-' && std::find(verbs.begin(), verbs.end(), argv[1]) == verbs.end())
+      return fail(2, pergrad::concat("no verb \"", printable(argv[1]),
+                                     "\"; wanted train, evaluate, account, data, bench or info"));
     try {
       app.parse(argc, argv);
     } catch (const CLI::Success& success) {

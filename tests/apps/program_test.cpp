@@ -124,7 +124,7 @@ TEST(Program, BadInputIsOneLine) {
         "1e-5"},
        2,
        "steps"},
-      {{"account", "noise", "--target-epsilon", "0", "--delta", "1e-5", "--sampling-rate", "0.1", "--steps",
+      {{"account", "noise", "--target-epsilon", "-1", "--delta", "1e-5", "--sampling-rate", "0.1", "--steps",
         "10"},
        2,
        "epsilon"},

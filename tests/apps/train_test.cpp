@@ -103,7 +103,7 @@ TEST(Train, SecureModeResumesWithItsOwnKey) {
   EXPECT_FALSE(checkpoint_of(a) == checkpoint_of(b)) << "two secure runs shared their noise";
   std::filesystem::remove(b / "run.key");
   const Outcome lost = with({"train", config, "--out", b, "--resume"});
-  EXPECT_EQ(lost.status, 2) << lost.err;
+  EXPECT_EQ(lost.status, 3) << lost.err;
 }
 
 TEST(Train, LearnsTheToyTaskWithAndWithoutPrivacy) {

@@ -1,6 +1,6 @@
 """Writes wide_resnet.txt: logits, losses and per-example gradients of small wide ResNets, made with PyTorch.
 
-Made with Python 3.11, torch 2.15.0 (CPU, float64), numpy 2.4.6:
+Made with Python 3.11.7, torch 2.15.0+cu132 (run on the CPU, in float64), numpy 2.4.6:
     python3 -m venv /tmp/venv && /tmp/venv/bin/pip install torch numpy
     /tmp/venv/bin/python tests/golden/make_golden.py > tests/golden/wide_resnet.txt
 
@@ -113,12 +113,14 @@ def write_model(depth, width, groups, side, channels, labels, examples, views):
             g = g.flatten()
             at = sorted({0, g.numel() // 3, g.numel() - 1})
             entries = " ".join(f"{i} {g[i].item():.12g}" for i in at)
-            print("gradient", name, g.numel(), f"{g.sum().item():.15g}", f"{(g * g).sum().item():.15g}", entries)
+            along = (g * torch.tensor(wave(g.numel(), 500))).sum()
+            print("gradient", name, g.numel(),
+                  *(f"{z.item():.14g}" for z in (g.sum(), (g * g).sum(), along)), entries)
 
 
 if __name__ == "__main__":
     print(f"# tests/golden/make_golden.py, torch {torch.__version__}, numpy {np.__version__},",
           f"Python {sys.version.split()[0]}")
-    print("# gradient NAME SIZE SUM SUM_OF_SQUARES then pairs INDEX VALUE")
+    print("# gradient NAME SIZE SUM SUM_OF_SQUARES SUM_TIMES_WAVE then pairs INDEX VALUE")
     write_model(10, 1, 4, 12, 3, 5, 3, 2)
     write_model(16, 1, 16, 10, 1, 4, 2, 3)

@@ -125,7 +125,7 @@ TEST(Clip, OneRowMoreMovesTheSumByItsOwnVectorAndNothingElse) {
           clip_and_sum(
               rows_of({all.begin() + static_cast<std::ptrdiff_t>(begin),
                        all.begin() + static_cast<std::ptrdiff_t>(std::min(all.size(), begin + chunk))}),
-              plan, sum, CpuExec{place % 2 ? 2 : 1});
+              plan, sum, CpuExec{chunk == 7 && place % 2 ? 2 : 1});
         for (size_t i = 0; i < P; ++i)
           ASSERT_EQ(sum.nonprivate_values()[i] - without[i], own[i])
               << "place " << place << " chunk " << chunk;

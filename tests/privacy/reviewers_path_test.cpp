@@ -5,7 +5,6 @@
 #include <filesystem>
 #include <fstream>
 #include <map>
-#include <regex>
 #include <set>
 #include <string>
 
@@ -26,16 +25,16 @@ int lines_of(const fs::path& file) {
   return count;
 }
 
-// Rows "| 3 | `dp/plan.h` | 56 | ..." of the table under this heading.
+// Rows "| 3 | `dp/plan.h` | 56 | ..." of the table under this heading: file and lines of code.
 std::map<std::string, int> table(const std::string& heading) {
   std::ifstream in(kRoot / "dp/README.md");
   std::map<std::string, int> files;
-  static const std::regex row(R"(^\|[^|]*\|\s*`([^`]+)`\s*\|\s*(\d+)\s*\|.*)");
   bool inside = false;
   for (std::string line; std::getline(in, line);) {
     if (line.starts_with("## ")) inside = line == "## " + heading;
-    std::smatch match;
-    if (inside && std::regex_match(line, match, row)) files[match[1]] = std::stoi(match[2]);
+    const size_t open = line.find(" | `"), close = line.find("` | ");
+    if (inside && line.starts_with("| ") && open != line.npos && close != line.npos)
+      files[line.substr(open + 4, close - open - 4)] = std::stoi(line.substr(close + 4));
   }
   return files;
 }
@@ -69,15 +68,14 @@ TEST(ReviewersPath, LeavesNothingOut) {
 
 // dp/ sees core/ and itself, nothing else of ours; only nonprivate.* may be without a guarantee.
 TEST(ReviewersPath, IncludesPointDownOnly) {
-  static const std::regex include(R"re(^#include "([^"]+)".*)re");
+  const std::string include = "#include \"";
   for (const auto& entry : fs::recursive_directory_iterator(kRoot / "dp")) {
     if (entry.path().extension() != ".h" && entry.path().extension() != ".cpp") continue;
     std::ifstream in(entry.path());
     const bool accounting = entry.path().parent_path().filename() == "accounting";
-    std::smatch match;
     for (std::string line; std::getline(in, line);)
-      if (std::regex_match(line, match, include)) {
-        const std::string name = match[1];
+      if (line.starts_with(include)) {
+        const std::string name = line.substr(include.size(), line.find('"', include.size()) - include.size());
         EXPECT_TRUE(accounting ? name.starts_with("dp/accounting/")
                                : name.starts_with("dp/") || name.starts_with("core/"))
             << entry.path() << " includes " << name;

@@ -138,6 +138,23 @@ TEST(Microbatches, OneExampleChangesOneBucket) {
   EXPECT_LT(std::fabs(together - pairs / 30), kSigmas * std::sqrt(2 * pairs / 30));
 }
 
+// The same words under a lower rate: some of the examples leave, from anywhere. Those that stay keep their
+// groups.
+TEST(Microbatches, WhoElseJoinedDoesNotMatter) {
+  const PoissonSampler many(plan_for(0.5, 4, 120), kKey, 400), few(plan_for(0.2, 4, 120), kKey, 400);
+  for (int64_t step = 0; step < 50; ++step) {
+    const auto stay = ids_of(few.draw(step));
+    std::vector<Unit> expected;
+    for (Unit unit : many.draw(step)) {
+      std::erase_if(unit.ids, [&](int64_t id) { return std::ranges::find(stay, id) == stay.end(); });
+      if (!unit.ids.empty()) expected.push_back(unit);
+    }
+    const auto drawn = few.draw(step);
+    ASSERT_EQ(drawn.size(), expected.size());
+    for (size_t i = 0; i < drawn.size(); ++i) ASSERT_EQ(drawn[i].ids, expected[i].ids);
+  }
+}
+
 TEST(Microbatches, BucketsAreUniform) {
   const Plan plan = plan_for(1, 2, 14);  // 7 buckets, everybody joins
   const PoissonSampler sampler(plan, kKey, 3500);

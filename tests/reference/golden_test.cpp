@@ -96,8 +96,8 @@ class Golden {
   void check_gradient(std::istream& line) {
     std::string name;
     int64_t size = 0;
-    double sum = 0, squares = 0;
-    ASSERT_TRUE(line >> name >> size >> sum >> squares);
+    double sum = 0, squares = 0, along = 0;
+    ASSERT_TRUE(line >> name >> size >> sum >> squares >> along);
     // The file lists the parameters in the order of the layout.
     const auto& entry = model_->parameters().layout().entries.at(next_parameter_++);
     ASSERT_EQ(entry.name, name);
@@ -105,6 +105,9 @@ class Golden {
     const double* got = rows_->slab().data<double>() + example_ * rows_->parameters() + entry.begin;
     const double norm = std::sqrt(squares), root = std::sqrt(static_cast<double>(size));
     EXPECT_NEAR(std::accumulate(got, got + size, 0.0), sum, kModelTolerance * norm * root) << name;
+    double got_along = 0;
+    for (int64_t i = 0; i < size; ++i) got_along += got[i] * wave(i, 500);
+    EXPECT_NEAR(got_along, along, kModelTolerance * norm * root) << name;
     EXPECT_NEAR(std::inner_product(got, got + size, got, 0.0), squares, kModelTolerance * squares) << name;
     int64_t index = 0;
     double value = 0;
