@@ -1,5 +1,6 @@
 // bench_kernels and bench_step.
 #include "apps/bench.h"
+#include "core/philox.h"
 
 #include "apps/scoring.h"
 #include "augment/view_source.h"

@@ -1,5 +1,6 @@
 // train: plugs the floors together. What decides the guarantee is in dp/; here are order, files and progress.
 #include "apps/train.h"
+#include "core/philox.h"
 
 #include "apps/atomic_file.h"
 #include "apps/checkpoint.h"
@@ -9,6 +10,7 @@
 #include "augment/view_source.h"
 #include "dp/accountant.h"
 #include "dp/accounting/accountant.h"
+#include "dp/accounting/calibrate.h"
 #include "dp/mechanism.h"
 #include "dp/nonprivate.h"
 #include "dp/sampler.h"

@@ -7,6 +7,7 @@
 #include <cstdlib>
 
 #include "dp/accounting/accountant.h"
+#include "dp/accounting/calibrate.h"
 
 namespace pergrad::apps {
 namespace {

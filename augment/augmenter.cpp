@@ -1,5 +1,6 @@
 // The views of one private example: T, draws from the pool, mixes.
 #include "augment/augmenter.h"
+#include "core/philox.h"
 
 #include "augment/beta.h"
 #include "core/error.h"

@@ -15,7 +15,7 @@
 #include "augment/image_ops.h"
 #include "augment/normalisation.h"
 #include "augment/public_pool.h"
-#include "core/rng.h"
+#include "core/philox.h"
 
 #include <cstdint>
 #include <span>

@@ -1,7 +1,7 @@
 // Beta(alpha, alpha) by rejection, in double: exact for every alpha, also for the small ones of mixup (0.2).
 #pragma once
 
-#include "core/rng.h"
+#include "core/philox.h"
 
 #include <cmath>
 

@@ -1,5 +1,6 @@
 // Mixup between the members of one unit.
 #include "augment/microbatch_mix.h"
+#include "core/philox.h"
 
 #include "augment/beta.h"
 #include "augment/image_ops.h"

@@ -11,6 +11,7 @@
 #pragma once
 
 #include "augment/augmenter.h"
+#include "core/philox.h"
 
 #include <cstdint>
 #include <span>

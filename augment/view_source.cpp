@@ -1,5 +1,6 @@
 // From units to rows of views.
 #include "augment/view_source.h"
+#include "core/philox.h"
 
 #include "core/error.h"
 

@@ -72,22 +72,27 @@ WeightVar weight_standardize(WeightTape& tape, WeightVar w, WeightVar gain) {
   dispatch(weights.dtype(), [&]<class T>() {
     const T* value = weights.data<T>();
     const T* g = tape.value(gain).data<T>();
-    for (int64_t o = 0; o < outputs; ++o) {
-      double sum = 0, squares = 0;
-      for (int64_t i = 0; i < fan_in; ++i) sum += value[i * outputs + o];
-      const double mean = sum / static_cast<double>(fan_in);
+    T* unit = node->unit.data<T>();
+    T* out = standardized.data<T>();
+    const auto channels = static_cast<size_t>(outputs);
+    std::vector<double> mean(channels, 0.0), squares(channels, 0.0);
+    const auto each = [&](const auto& f) {  // f(position, channel), along memory
       for (int64_t i = 0; i < fan_in; ++i)
-        squares += (value[i * outputs + o] - mean) * (value[i * outputs + o] - mean);
-      const auto at = static_cast<size_t>(o);
-      node->floored[at] = squares < kFloor;  // var * fan_in is the sum of squares
-      node->scale[at] = 1.0 / std::sqrt(std::max(squares, kFloor));
-      node->gains[at] = g[o];
-      for (int64_t i = 0; i < fan_in; ++i) {
-        const double u = (value[i * outputs + o] - mean) * node->scale[at];
-        node->unit.data<T>()[i * outputs + o] = static_cast<T>(u);
-        standardized.data<T>()[i * outputs + o] = static_cast<T>(u * g[o]);
-      }
+        for (int64_t o = 0; o < outputs; ++o) f(i * outputs + o, static_cast<size_t>(o));
+    };
+    each([&](int64_t at, size_t o) { mean[o] += value[at]; });
+    for (double& m : mean) m /= static_cast<double>(fan_in);
+    each([&](int64_t at, size_t o) { squares[o] += (value[at] - mean[o]) * (value[at] - mean[o]); });
+    for (size_t o = 0; o < channels; ++o) {
+      node->floored[o] = squares[o] < kFloor;  // var * fan_in is the sum of squares
+      node->scale[o] = 1.0 / std::sqrt(std::max(squares[o], kFloor));
+      node->gains[o] = g[o];
     }
+    each([&](int64_t at, size_t o) {
+      const double u = (value[at] - mean[o]) * node->scale[o];
+      unit[at] = static_cast<T>(u);
+      out[at] = static_cast<T>(u * g[o]);
+    });
   });
   return tape.derive(std::move(standardized), std::move(node));
 }

@@ -28,7 +28,8 @@ struct Dataset {
   }
 };
 
-// SHA-256 over (H, W, C, L, N), pixels and labels: two datasets have one fingerprint only if they are equal.
+// SHA-256 over H, W, C, L, N and the hashes of pixels and labels: two datasets have one fingerprint only if
+// they are equal.
 std::string dataset_fingerprint(const Dataset& data);
 
 }  // namespace pergrad

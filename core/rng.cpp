@@ -1,13 +1,10 @@
-// Keys and the parts of the streams that need the operating system or libm.
+// Keys, and the start of a stream.
 #include "core/rng.h"
 
 #include "core/error.h"
 #include "core/hash.h"
 
 #include <sys/random.h>
-
-#include <cmath>
-#include <numbers>
 
 namespace pergrad {
 
@@ -36,19 +33,6 @@ uint32_t little_endian(const uint8_t* bytes) {
 ChaChaStream::ChaChaStream(const Key& key, uint64_t step, uint32_t index)
     : nonce_{static_cast<uint32_t>(step), static_cast<uint32_t>(step >> 32), index} {
   for (int i = 0; i < 8; ++i) key_[i] = little_endian(key.bytes.data() + 4 * i);
-}
-
-PhiloxStream PhiloxStream::of(const Key& key, int64_t step, int64_t id) {
-  PG_CHECK(step >= 0 && step < (int64_t{1} << 32), "random stream: step is ", step, ", wanted below 2^32");
-  PG_CHECK(id >= 0 && id < (int64_t{1} << 32), "random stream: example id is ", id, ", wanted below 2^32");
-  const uint64_t seed =
-      little_endian(key.bytes.data()) | (static_cast<uint64_t>(little_endian(key.bytes.data() + 4)) << 32);
-  return {seed, (static_cast<uint64_t>(step) << 32) | static_cast<uint64_t>(id)};
-}
-
-double PhiloxStream::normal() {
-  const double radius = std::sqrt(-2.0 * std::log(1.0 - uniform()));
-  return radius * std::cos(2.0 * std::numbers::pi * uniform());
 }
 
 }  // namespace pergrad

@@ -16,8 +16,7 @@ ClippedSum::ClippedSum(const Plan& plan, int64_t parameters)
 void clip_and_sum(PerExampleGradient&& rows, const Plan& plan, ClippedSum& sum, const CpuExec& exec,
                   NonprivateClipStats* nonprivate_stats) {
   PG_CHECK_AS(PrivacyError, sum.clip_norm_ == plan->clip_norm && sum.grid_bits_ == plan->grid_bits,
-              "clip_and_sum: the sum was made with clip norm ", sum.clip_norm_, " and ", sum.grid_bits_,
-              " grid bits, the plan has ", plan->clip_norm, " and ", plan->grid_bits);
+              "clip_and_sum: the sum was made with another clip norm or grid than the plan's");
   const int64_t N = rows.rows(), P = rows.parameters();
   PG_CHECK_AS(DeviceError, rows.slab().device().is_cpu(), "clip_and_sum: rows on ",
               rows.slab().device().name());

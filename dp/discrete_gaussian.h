@@ -18,6 +18,20 @@
 
 namespace pergrad::dp {
 
+// coin(a, b, next_byte): true with probability a / b, exactly.   REQUIRES: a <= b <= 2^54.
+// A uniform U in [0,1) is revealed byte by byte until U < a/b is settled. With first byte d, U = (d +
+// U')/256, and U < a/b means U' < (256 a - d b) / b: true for certain from 1 up, false from 0 down, else the
+// same question again. 256 b < 2^63: no overflow.
+template <class NextByte>
+bool coin(uint64_t a, uint64_t b, const NextByte& next_byte) {
+  for (;;) {
+    const uint64_t below = next_byte() * b, goal = a << 8;
+    if (below >= goal) return false;
+    if (below + b <= goal) return true;
+    a = goal - below;
+  }
+}
+
 class DiscreteGaussian {
  public:
   // REQUIRES: 1 <= sigma <= 2^54 (a Plan's noise_std_on_grid is).   Units: sigma in grid steps.
@@ -45,25 +59,16 @@ class DiscreteGaussian {
   // True with probability exp(-x^power / c), x = j / sigma in [0, 1).   Canonne, Kamath, Steinke 2020,
   // Algorithm 1: with g = x^power / c <= 1 toss coins g/1, g/2, g/3, ... until the first tail; the chance
   // that this is toss number n + 1 or later is g^n / n!, so it has an odd number with chance exp(-g). A coin
-  // g/n is a coin 1/(c n) and `power` coins x, all heads.
+  // g/n is a coin 1/(c n) and `power` coins x, all heads. (c n > 2^54 would take 2^53 tosses.)
   bool coin_exp(uint64_t c, int power) {
     for (uint64_t n = 1;; ++n) {
-      bool heads = c * n == 1 || coin(1, c * n);
-      for (int i = 0; heads && i < power; ++i) heads = coin(j_, sigma_);
+      bool heads = c * n == 1 || toss(1, c * n);
+      for (int i = 0; heads && i < power; ++i) heads = toss(j_, sigma_);
       if (!heads) return n % 2 == 1;
     }
   }
-  // True with probability a / b, exactly.   REQUIRES: a <= b <= 2^54 (c n would take 2^53 tosses to get
-  // there). A uniform U in [0,1) is revealed byte by byte until U < a/b is settled. With first byte d, U = (d
-  // + U')/256 and U < a/b means U' < (256 a - d b) / b: true for certain from 1 up, false from 0 down, else
-  // the same question again. 256 b < 2^63: no overflow.
-  bool coin(uint64_t a, uint64_t b) {
-    for (;;) {
-      const uint64_t below = next_byte() * b, goal = a << 8;
-      if (below >= goal) return false;
-      if (below + b <= goal) return true;
-      a = goal - below;
-    }
+  bool toss(uint64_t a, uint64_t b) {
+    return coin(a, b, [this] { return next_byte(); });
   }
   uint64_t next_byte() {
     if (bytes_left_ == 0) word_ = bits_.next_u64(), bytes_left_ = 8;

@@ -1,5 +1,4 @@
-// Ledger: the file. Lines are made and read by hand, in one fixed form:
-// {"key":value,...,"prev":"..","hash":".."}
+// Ledger: the file. Lines are made and read by hand, in one form: {"key":value,..,"prev":"..","hash":".."}
 #include "dp/ledger.h"
 
 #include "core/error.h"
@@ -24,10 +23,7 @@ namespace {
 constexpr std::string_view kStart = "{\"type\":\"";  // of every line
 constexpr std::string_view kSeal = ",\"hash\":\"";   // ends what is hashed; 64 digits and "} follow
 
-const std::string& no_line() {  // what the first line names as its predecessor
-  static const std::string zeros(64, '0');
-  return zeros;
-}
+const std::string kNoLine(64, '0');  // what the first line names as its predecessor
 
 // The value of "key": in a line of ours, without quotes; empty if there is none.
 std::string_view field(std::string_view line, std::string_view key) {
@@ -62,7 +58,7 @@ std::string_view hash_of(std::string_view line) { return line.substr(line.size()
 // was being written: it has no end of line, starts like a line and lacks the final "} that only an end has.
 std::vector<std::string_view> verified_lines(std::string_view text, const std::string& path) {
   std::vector<std::string_view> lines;
-  std::string_view previous = no_line();
+  std::string_view previous = kNoLine;
   while (!text.empty()) {
     const size_t end = text.find('\n');
     const std::string_view line = text.substr(0, end);
@@ -86,15 +82,9 @@ std::string read_file(const std::string& path) {
   return text;
 }
 
-std::string plan_on_one_line(const Plan& plan) {
-  std::string text;
-  for (char c : plan.canonical_text()) c == '\n' ? text += "\\n" : text += c;
-  return text;
-}
-
 }  // namespace
 
-Ledger::Ledger(std::string path, const Plan& plan) : path_(std::move(path)), plan_(plan), head_(no_line()) {
+Ledger::Ledger(std::string path, const Plan& plan) : path_(std::move(path)), plan_(plan), head_(kNoLine) {
   file_ = ::open(path_.c_str(), O_RDWR | O_CREAT | O_APPEND | O_CLOEXEC, 0644);
   PG_CHECK(file_ >= 0, "ledger: ", path_, ": cannot be opened: ", std::strerror(errno));
   try {
@@ -110,9 +100,10 @@ Ledger::Ledger(std::string path, const Plan& plan) : path_(std::move(path)), pla
                ": cannot be written: ", std::strerror(errno));
     else if (bytes_ < size)  // a torn line
       PG_CHECK(::ftruncate(file_, bytes_) == 0, "ledger: ", path_, ": cannot be cut: ", std::strerror(errno));
+    std::string plan_text = plan.canonical_text();
+    for (size_t i; (i = plan_text.find('\n')) != plan_text.npos;) plan_text.replace(i, 1, "\\n");
     if (plan_hash_ != plan.hash())
-      write_line(concat(kStart, "plan\",\"plan_hash\":\"", plan.hash(), "\",\"plan\":\"",
-                        plan_on_one_line(plan), "\""));
+      write_line(concat(kStart, "plan\",\"plan_hash\":\"", plan.hash(), "\",\"plan\":\"", plan_text, "\""));
     // A new file is safe only when its directory entry is.
     const std::string folder = std::filesystem::absolute(path_).parent_path().string();
     const int directory = ::open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
@@ -184,13 +175,9 @@ std::vector<Phase> read_ledger(const std::string& path) {
     Phase next{number<double>(line, "noise_multiplier") / number<double>(line, "sensitivity_in_clips"),
                number<double>(line, "sampling_rate"), 1, number<int64_t>(line, "parameters"),
                number<int64_t>(line, "noise_std_on_grid")};
-    if (!phases.empty()) next.releases = phases.back().releases;
-    if (!phases.empty() && next == phases.back()) {
-      ++phases.back().releases;
-    } else {
-      next.releases = 1;
-      phases.push_back(next);
-    }
+    if (!phases.empty()) next.releases = phases.back().releases;  // so that == compares the rest
+    if (phases.empty() || next != phases.back()) phases.push_back(next), phases.back().releases = 0;
+    ++phases.back().releases;
   }
   return phases;
 }

@@ -47,8 +47,7 @@ PrivateGradient GaussianMechanism::release(ClippedSum&& sum, int64_t step, const
   PG_CHECK_AS(PrivacyError, step >= 0 && step < plan_->steps, "release: step ", step, " of ", plan_->steps,
               " planned");
   PG_CHECK_AS(PrivacyError, sum.clip_norm() == plan_->clip_norm && sum.grid_bits() == plan_->grid_bits,
-              "release: the sum was made with clip norm ", sum.clip_norm(), " and ", sum.grid_bits(),
-              " grid bits, the plan has ", plan_->clip_norm, " and ", plan_->grid_bits);
+              "release: the sum was made with another clip norm or grid than the plan's");
   const ClippedSum owned = std::move(sum);
   const int64_t P = owned.parameters();
   const int64_t blocks = (P + kNoiseBlock - 1) / kNoiseBlock;

@@ -1,5 +1,5 @@
 // Plan: everything that is promised, in one immutable object. Sampler, clip, mechanism, ledger and accountant
-// read this object and nothing else, so no two of them can believe in a different q, sigma or clip norm.
+// read nothing else, so no two of them can believe in a different q, sigma or clip norm.
 #pragma once
 
 #include <cstdint>

@@ -18,6 +18,7 @@ class ModelGradients : public GradientSource {
   int64_t parameter_count() const override { return model_.parameters().size(); }
   // Row n = gradient of the weighted mean loss over the views of row n. Each row is walked on a tape of its
   // own, a few views at a time, so its bits depend on neither the other rows, nor the threads, nor the chunk.
+  // The rows share memory that the next call writes over: consume them first, as clip_and_sum does.
   PerExampleGradient rows(ExampleBatch&& batch) override;
   // Loss of each row in the last call: computed from private data, for statistics that were asked for only.
   const std::vector<float>& nonprivate_losses() const { return nonprivate_losses_; }

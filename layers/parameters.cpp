@@ -1,5 +1,6 @@
 // Parameters: declaration and initial values.
 #include "layers/parameters.h"
+#include "core/philox.h"
 
 #include <algorithm>
 #include <cmath>

@@ -1,5 +1,6 @@
 // accountant_test.cpp: the questions a run asks: order, composition, inverses, extremes, refusals.
 #include "dp/accounting/accountant.h"
+#include "dp/accounting/calibrate.h"
 
 #include <gtest/gtest.h>
 

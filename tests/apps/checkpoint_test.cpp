@@ -1,5 +1,6 @@
 // Checkpoints: PyTorch's layouts, every bit back, two generations, and nothing taken that does not fit.
 #include "apps/checkpoint.h"
+#include "core/philox.h"
 #include "apps/safetensors.h"
 #include "tests/apps/run_files.h"
 

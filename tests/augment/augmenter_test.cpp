@@ -1,5 +1,6 @@
 // The Augmenter: Algorithm 1 number by number against plain loops, the laws of its draws, and its refusals.
 #include "augment/augmenter.h"
+#include "core/philox.h"
 
 #include "augment/beta.h"
 #include "tests/augment/beta_distribution.h"

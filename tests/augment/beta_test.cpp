@@ -1,5 +1,6 @@
 // Beta(alpha, alpha) against its moments and its distribution function.
 #include "augment/beta.h"
+#include "core/philox.h"
 
 #include "tests/augment/beta_distribution.h"
 #include "tests/augment/examples.h"

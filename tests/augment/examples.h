@@ -4,7 +4,7 @@
 #include "augment/augmenter.h"
 #include "augment/view_source.h"
 #include "core/dataset.h"
-#include "core/rng.h"
+#include "core/philox.h"
 
 #include <gtest/gtest.h>
 

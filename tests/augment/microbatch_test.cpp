@@ -1,5 +1,6 @@
 // Micro-batches: rows of groups, with and without mixing their members.
 #include "augment/microbatch_mix.h"
+#include "core/philox.h"
 
 #include "augment/view_source.h"
 #include "tests/augment/examples.h"

@@ -1,5 +1,6 @@
 // ViewSource: a row is a function of (key, step, id), whatever else is in the batch.
 #include "augment/view_source.h"
+#include "core/philox.h"
 
 #include "augment/evaluation_views.h"
 #include "tests/augment/examples.h"

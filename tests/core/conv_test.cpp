@@ -1,6 +1,7 @@
 // Convolution: the fast float kernels against the double reference over many shapes; the three builds
 // against each other; the reference against a definition written differently.
 #include "core/conv.h"
+#include "core/philox.h"
 #include "core/conv_direct.h"
 #include "tests/support/compare.h"
 #include "tests/support/guards.h"

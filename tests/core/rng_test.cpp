@@ -1,5 +1,5 @@
 // The generators against published vectors, and the laws of what is made of their bits.
-#include "core/rng.h"
+#include "core/philox.h"
 #include "tests/support/compare.h"
 #include "tests/support/tolerance.h"
 

@@ -1,5 +1,6 @@
 // Models by name and by list of layers: what is built, what is refused, predictions and scores.
 #include "layers/model_gradients.h"
+#include "core/philox.h"
 #include "layers/sequential_net.h"
 #include "tests/support/compare.h"
 #include "tests/support/models.h"

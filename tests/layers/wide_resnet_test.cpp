@@ -1,5 +1,6 @@
 // Wide residual networks as a whole: sizes, derivatives, rows, and that they learn.
 #include "layers/wide_resnet.h"
+#include "core/philox.h"
 #include "layers/model_gradients.h"
 #include "tests/support/compare.h"
 #include "tests/support/models.h"

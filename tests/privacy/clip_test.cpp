@@ -2,6 +2,7 @@
 // nothing.
 #include "tests/privacy/fakes.h"
 #include "dp/clip_kernels.h"
+#include "core/philox.h"
 
 #include <gtest/gtest.h>
 

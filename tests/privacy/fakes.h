@@ -1,7 +1,7 @@
 // Small stand-ins for the floors above and below dp/, and the statistics that the tests share.
 #pragma once
 
-#include "core/rng.h"
+#include "core/philox.h"
 #include "core/sources.h"
 #include "dp/clip_and_sum.h"
 #include "dp/plan.h"

@@ -16,6 +16,37 @@ double chi_square(const std::vector<double>& seen, const std::vector<double>& ex
   return total;
 }
 
+// Over all first two bytes: heads for exactly floor(65536 a / b) of them, and at most one that needs a third.
+TEST(Coin, IsExact) {
+  for (const auto& [a, b] :
+       std::vector<std::pair<uint64_t, uint64_t>>{{1, 2},
+                                                  {1, 3},
+                                                  {1, 6},
+                                                  {2, 3},
+                                                  {0, 5},
+                                                  {5, 5},
+                                                  {1, 7},
+                                                  {255, 256},
+                                                  {99999, 100003},
+                                                  {(uint64_t{1} << 54) / 3, uint64_t{1} << 54},
+                                                  {(uint64_t{1} << 54) - 1, uint64_t{1} << 54}}) {
+    uint64_t heads = 0, open = 0;
+    for (uint64_t first = 0; first < 65536; ++first) {
+      int used = 0;
+      bool settled = true;
+      const bool head = coin(a, b, [&]() -> uint64_t {
+        ++used;
+        settled = settled && used <= 2;
+        return used == 1 ? first >> 8 : used == 2 ? first & 255 : 0;
+      });
+      heads += settled && head, open += !settled;
+    }
+    EXPECT_EQ(heads, static_cast<uint64_t>(static_cast<long double>(a) * 65536 / static_cast<long double>(b)))
+        << a << '/' << b;
+    EXPECT_LE(open, 1u);
+  }
+}
+
 // Detects a change of 1 % in the probability of 0 at sigma 1, and any larger distortion.
 TEST(DiscreteGaussian, HasTheExactLawAtSmallSigma) {
   constexpr int kDraws = 400000;

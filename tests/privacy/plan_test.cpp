@@ -1,6 +1,7 @@
 // Plan: refusals, the exact threshold, the derived numbers, the text that is hashed.
 #include "tests/privacy/fakes.h"
 #include "core/hash.h"
+#include "core/philox.h"
 
 #include <gtest/gtest.h>
 

@@ -1,7 +1,7 @@
 // Comparing tensors: bit for bit, by normalised error, by relative error.
 #pragma once
 
-#include "core/rng.h"
+#include "core/philox.h"
 #include "core/tensor.h"
 
 #include <gtest/gtest.h>

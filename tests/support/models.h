@@ -2,6 +2,7 @@
 #pragma once
 
 #include "core/example_batch.h"
+#include "core/philox.h"
 #include "layers/models.h"
 #include "tests/support/compare.h"
 

@@ -1,7 +1,7 @@
 // The table of op cases, and how to run one.
 #include "tests/support/op_cases.h"
 
-#include "core/rng.h"
+#include "core/philox.h"
 #include "tests/support/guards.h"
 
 #include <algorithm>
