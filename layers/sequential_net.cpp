@@ -116,8 +116,7 @@ ModulePtr sequential_net(Parameters& parameters, const ModelSettings& settings, 
 }
 
 std::vector<std::string> small_cnn_layers() {
-  return {"conv 16 k8 s2 p3", "group_norm 4", "relu",          "max_pool 2 s1", "conv 32 k4 s2",
-          "group_norm 4",     "relu",         "max_pool 2 s1", "classifier"};
+  return {"conv 16 k5 s2 p2", "group_norm 4", "relu", "conv 32 k3 s2 p1", "group_norm 4", "relu", "classifier"};
 }
 
 }  // namespace pergrad
