@@ -1,4 +1,5 @@
-// Files that are either the old one or the new one, never half of one; errors that name the file in one line.
+// Files that are either the old one or the new one, never half of one; errors that name the file in one
+// line.
 #pragma once
 
 #include <cstdint>

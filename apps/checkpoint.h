@@ -1,7 +1,7 @@
 // Checkpoints: a model in training, as one safetensors file that PyTorch reads.
 //
-// 1. RUN_DIR/checkpoint.safetensors is whole at every moment, or checkpoint.previous.safetensors is: a
-//    new one is written beside them, synced, and takes its place by rename.
+// 1. RUN_DIR/checkpoint.safetensors is whole at every moment, or checkpoint.previous.safetensors is: a new
+//    one is written beside them, synced, and takes its place by rename.
 // 2. Raw weights are under their own names in PyTorch's layouts (conv OIHW, linear [L, C]); averaged ones
 //    under "ema." + name; the optimizer's state [P] under "optimizer." + name. Saved and loaded back, every
 //    bit is the same.

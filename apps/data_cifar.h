@@ -1,7 +1,6 @@
-// CIFAR-10 and CIFAR-100 in their binary version.
-// Format: https://www.cs.toronto.edu/~kriz/cifar.html: records of one label byte (CIFAR-10) or a coarse and a
-// fine one (CIFAR-100), then 3072 bytes: 32 x 32 red, green, blue planes. A file holds as many records as its
-// size says.
+// CIFAR-10 and CIFAR-100 in their binary version. Format: https://www.cs.toronto.edu/~kriz/cifar.html:
+// records of one label byte (CIFAR-10) or a coarse and a fine one (CIFAR-100), then 3072 bytes: 32 x 32
+// red, green, blue planes. A file holds as many records as its size says.
 #pragma once
 
 #include "apps/data_progress.h"

@@ -1,5 +1,5 @@
-// The MNIST family: idx files of images and of labels, plain or gzipped.
-// Format: "The IDX file format" on http://yann.lecun.com/exdb/mnist/: big-endian 32-bit numbers, then bytes.
+// The MNIST family: idx files of images and of labels, plain or gzipped. Format: "The IDX file format" on
+// http://yann.lecun.com/exdb/mnist/: big-endian 32-bit numbers, then bytes.
 #pragma once
 
 #include "apps/data_progress.h"

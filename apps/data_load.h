@@ -2,8 +2,8 @@
 //
 // 1. A loader reads strictly: what is damaged, truncated or contradicts itself is an Error of one line that
 //    names the file, what was found and what was wanted. Nothing is repaired, skipped or guessed.
-// 2. Nothing that a model or a config needs is computed from the images: the number of labels comes from the
-//    format, from its file of names, from the folders' names or from the description.
+// 2. Nothing that a model or a config needs is computed from the images: the number of labels comes from
+//    the format, from its file of names, from the folders' names or from the description.
 #pragma once
 
 #include "apps/data_progress.h"

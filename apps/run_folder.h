@@ -1,9 +1,10 @@
-// RunFolder: the folder of one run: who may write to it, what is in it, and what must agree when it goes on.
+// RunFolder: the folder of one run: who may write to it, what is in it, and what must agree when it goes
+// on.
 //
 // 1. One process at a time: a lock is held as long as this object lives.
 // 2. A run goes on only with the same config ([speed] and [log] aside) and the same data.
-// 3. In secure mode the run key is in run.key (mode 0600), on the disk before anything is released.
-//    Whoever has it can subtract the noise: it is what must never leave the folder.
+// 3. In secure mode the run key is in run.key (mode 0600), on the disk before anything is released. Whoever
+//    has it can subtract the noise: it is what must never leave the folder.
 #pragma once
 
 #include "apps/config.h"

@@ -1,8 +1,8 @@
 // safetensors: named arrays in one file. 8 bytes little endian: length of the header; the header: JSON; the
 // bytes of the arrays, one after the other, without gaps.
 //
-// Strict both ways: what is not exactly this is refused in one line, and no memory is asked for a size that a
-// file merely claims.   Source: github.com/huggingface/safetensors, README, "Format".
+// Strict both ways: what is not exactly this is refused in one line, and no memory is asked for a size that
+// a file merely claims.   Source: github.com/huggingface/safetensors, README, "Format".
 #pragma once
 
 #include "core/tensor.h"

@@ -1,4 +1,5 @@
-// train: plugs the floors together. What decides the guarantee is in dp/; here are order, files and progress.
+// train: plugs the floors together. What decides the guarantee is in dp/; here are order, files and
+// progress.
 #include "apps/train.h"
 #include "core/philox.h"
 
@@ -161,7 +162,6 @@ class Training {
       sampler_.emplace(*plan_, key_, split_.train.size());
       ledger_.emplace(folder_.ledger().string(), *plan_);
       mechanism_.emplace(*plan_, key_, *ledger_);
-      recorded_ = ledger_->releases();
       noise_variance =
           std::pow(plan_.value()->noise_multiplier * plan_.value()->clip_norm / plan_->divisor(), 2);
     }
@@ -378,7 +378,7 @@ class Training {
   // Steps that were released more than once (forks) cost more than was planned. Refuse to go on where
   // finishing would cost more than the epsilon that the config promises.
   void check_budget() {
-    const int64_t forks = ledger_->releases() - std::max(step_, recorded_);
+    const int64_t forks = ledger_->forks();
     if (forks <= 0 || !config_.privacy.epsilon) return;
     const double cost =
         cost_of_releases(*plan_, model_.parameters().size(), config_.train.steps + forks).epsilon_upper;
@@ -512,8 +512,7 @@ class Training {
   std::optional<dp::PrivacyCost> planned_, spent_;
   std::optional<double> last_score_;
   int64_t chunk_ = 1;
-  int64_t recorded_ = 0;  // steps on the ledger when it was opened
-  int64_t step_ = 0;      // updates done
+  int64_t step_ = 0;  // updates done
 };
 
 }  // namespace

@@ -1,15 +1,13 @@
 // Augmenter: from ONE private example to its V views. On the privacy reviewer's path (dp/README.md).
 //
 // 1. The one entry point is handed one private image and its label. Two private examples cannot be mixed:
-// there
-//    is no call that takes two. Mixes join views of this example and images of the public pool, nothing else.
+//    no call takes two. Mixes join views of this example and images of the public pool, nothing else.
 // 2. All else that comes in is public: settings, normalisation constants, pool, random bits keyed by
 //    (augment key, step, example id), so that an example's views do not depend on who is in the batch.
 // 3. No state: the entry point is const, writes no member and no static; nothing of one example meets the
-// next.
+//    next.
 // 4. The V views make one row of gradients, their mean, which is clipped once. However many views there are
-// and
-//    whatever is mixed among them, the example counts as one.
+//    and whatever is mixed among them, the example counts as one.
 #pragma once
 
 #include "augment/image_ops.h"

@@ -1,12 +1,12 @@
 // MIXES PRIVATE EXAMPLES WITH EACH OTHER. Only for the micro-batch experiment of DP-Mix (Bao et al. 2023,
 // Table 1).
 //
-// 1. The members of one unit are mixed, so their gradient is one row, which is clipped once: the unit of the
-//    sensitivity is the group, not the example. Adding or removing one example changes the whole row of its
-//    group: an old row of norm C goes, a new one comes, and the sum moves by up to 2C. Noise for sensitivity
-//    C would void the guarantee. The Plan must count 2C.
-// 2. Only ViewSource calls it, and only for units that were announced as groups (Microbatches::largest_unit >
-// 1).
+// 1. The members of one unit are mixed, so their gradient is one row, which is clipped once: the unit of
+//    the sensitivity is the group, not the example. Adding or removing one example changes the whole row of
+//    its group: an old row of norm C goes, a new one comes, and the sum moves by up to 2C. Noise for
+//    sensitivity C would void the guarantee. The Plan must count 2C.
+// 2. Only ViewSource calls it, and only for units that were announced as groups (Microbatches::largest_unit
+//    > 1).
 // 3. Only members of one unit meet: the row of another unit never changes.
 #pragma once
 

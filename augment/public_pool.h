@@ -1,8 +1,9 @@
 // PublicPool: images that are public by declaration (synthetic images of DP-Mix, say), with where they come
 // from.
 //
-// Nothing in this program can tell public images from private ones. Whoever makes a PublicPool declares that
-// no example of the private data had a part in making it; the provenance goes into the ledger and the report.
+// Nothing in this program can tell public images from private ones. Whoever makes a PublicPool declares
+// that no example of the private data had a part in making it; the provenance goes into the ledger and the
+// report.
 #pragma once
 
 #include "core/dataset.h"

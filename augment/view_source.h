@@ -1,8 +1,7 @@
 // ViewSource: the views of the examples of a step, one row per unit, rows in parallel.
 //
 // 1. Row n is a function of (augment key, step, the examples of units[n]) and of public data: not of the
-// other
-//    rows, of the order, of the number of threads or of what was asked for before.
+//    other rows, of the order, of the number of threads or of what was asked for before.
 // 2. A unit has one id, unless groups were announced; a group that was not announced is refused.
 // 3. Every number of a batch is written, padding included: no memory of an earlier batch shows through.
 #pragma once

@@ -1,12 +1,11 @@
 // Convolution of one image, channels last: the contract, its naive reference and its fast kernels.
 //
-// 1. Every function works on one image and one thread: a result depends on that image and the weights alone.
-// 2. The order of additions in each output is fixed (taps, then input channels; for the weight gradient rows
-// of
-//    pixels), so results depend on neither threads nor the batch.
+// 1. Every function works on one image and one thread: a result depends on that image and the weights
+//    alone.
+// 2. The order of additions in each output is fixed (taps, then input channels; for the weight gradient
+//    rows of pixels), so results depend on neither threads nor the batch.
 // 3. The reference (namespace conv_reference) is five nested loops in any type. The fast kernels exist for
-// float
-//    where the channel count that is written is a multiple of 16, in three builds of one source
+//    float where the channel count that is written is a multiple of 16, in three builds of one source
 //    (core/isa/conv_direct.cpp), chosen at run time; elsewhere the reference runs.
 #pragma once
 

@@ -1,5 +1,5 @@
-// gemm on OpenBLAS, held to one thread: rows are shared out above, and a threaded BLAS inside a parallel loop
-// costs more than it gives.
+// gemm on OpenBLAS, held to one thread: rows are shared out above, and a threaded BLAS inside a parallel
+// loop costs more than it gives.
 #include "core/gemm.h"
 
 #include <cblas.h>

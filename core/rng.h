@@ -1,13 +1,11 @@
 // Random numbers that the guarantee rests on: keys, and a cryptographic stream.
 //
 // 1. Everything random is a pure function of (key, step, index): replay and resumption give the same bits,
-// and no
-//    result depends on threads, chunks or order.
-// 2. ChaChaStream decides who is sampled, and the noise. What the guarantee does not rest on (augmentations,
-// initial
-//    weights) comes from core/philox.h.
+//    and no result depends on threads, chunks or order.
+// 2. ChaChaStream decides who is sampled, and the noise. What the guarantee does not rest on
+//    (augmentations, initial weights) comes from core/philox.h.
 // 3. Different uses have different keys: derive_key(parent, "noise") never equals derive_key(parent,
-// "sampler").
+//    "sampler").
 #pragma once
 
 #include "core/exec.h"
@@ -62,7 +60,6 @@ class ChaChaStream {
   void seek(uint32_t counter) {
     counter_ = counter;
     used_ = 16;
-    bits_left_ = 0;
   }
   uint32_t next_u32() {
     if (used_ == 16) refill();
@@ -78,17 +75,6 @@ class ChaChaStream {
     while (word < n && word < (0 - n) % n) word = next_u64();
     return word % n;
   }
-  // The next single bit (least significant bit of each word first).
-  uint32_t next_bit() {
-    if (bits_left_ == 0) {
-      bits_ = next_u64();
-      bits_left_ = 64;
-    }
-    const auto bit = static_cast<uint32_t>(bits_ & 1);
-    bits_ >>= 1;
-    --bits_left_;
-    return bit;
-  }
 
  private:
   void refill() {
@@ -100,8 +86,6 @@ class ChaChaStream {
   uint32_t counter_ = 0;
   uint32_t block_[16];
   int used_ = 16;
-  uint64_t bits_ = 0;
-  int bits_left_ = 0;
 };
 
 }  // namespace pergrad

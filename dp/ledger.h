@@ -2,9 +2,9 @@
 //
 // 1. A line is on the disk before the noise of its release is drawn: charged >= released, whatever crashes.
 // 2. Lines are never taken back: what was released on a branch that was given up stays charged.
-// 3. The chain shows corruption, edits, reordering and lines lost from the middle. It has no secret: whoever
-//    may write the file can forge all of it, and a clean cut at the end shows only against a head() kept
-//    elsewhere (checkpoints keep it, and ask contains() at resume).
+// 3. The chain shows corruption, edits, reordering and lines lost from the middle. It has no secret:
+//    whoever may write the file can forge all of it, and a clean cut at the end shows only against a head()
+//    kept elsewhere (checkpoints keep it, and ask contains() at resume).
 #pragma once
 
 #include "dp/plan.h"
@@ -45,6 +45,8 @@ class Ledger {
   const std::string& head() const { return head_; }  // hash of the last line
   bool contains(const std::string& line_hash) const { return hashes_.contains(line_hash); }
   int64_t releases() const { return static_cast<int64_t>(branches_.size()); }
+  // Releases beyond the first of each step.
+  int64_t forks() const { return releases() - static_cast<int64_t>(releases_of_step_.size()); }
 
  private:
   void write_line(std::string body);

@@ -116,7 +116,8 @@ ModulePtr sequential_net(Parameters& parameters, const ModelSettings& settings, 
 }
 
 std::vector<std::string> small_cnn_layers() {
-  return {"conv 16 k5 s2 p2", "group_norm 4", "relu", "conv 32 k3 s2 p1", "group_norm 4", "relu", "classifier"};
+  return {"conv 16 k5 s2 p2", "group_norm 4", "relu",      "conv 32 k3 s2 p1",
+          "group_norm 4",     "relu",         "classifier"};
 }
 
 }  // namespace pergrad

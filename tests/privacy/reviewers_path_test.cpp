@@ -13,19 +13,18 @@ namespace {
 namespace fs = std::filesystem;
 const fs::path kRoot = PG_SOURCE_DIR;
 
-// Lines of code: neither blank nor comment only.
+// Lines that are not blank: the proofs in the comments are to be read too.
 int lines_of(const fs::path& file) {
   std::ifstream in(file);
   EXPECT_TRUE(in.good()) << file;
   int count = 0;
   for (std::string line; std::getline(in, line);) {
-    const size_t start = line.find_first_not_of(" \t");
-    count += start != line.npos && line.compare(start, 2, "//") != 0;
+    count += line.find_first_not_of(" \t") != line.npos;
   }
   return count;
 }
 
-// Rows "| 3 | `dp/plan.h` | 56 | ..." of the table under this heading: file and lines of code.
+// Rows "| 3 | `dp/plan.h` | 56 | ..." of the table under this heading: file and lines.
 std::map<std::string, int> table(const std::string& heading) {
   std::ifstream in(kRoot / "dp/README.md");
   std::map<std::string, int> files;
