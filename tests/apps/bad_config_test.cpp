@@ -12,8 +12,6 @@
 
 #include <functional>
 
-namespace fs = std::filesystem;
-
 namespace pergrad::apps {
 namespace {
 
@@ -210,11 +208,11 @@ TEST(BadConfig, Overrides) {
 }
 
 TEST(BadConfig, FilesThatCannotBeRead) {
-  const TemporaryFolder tmp;
+  const TempFolder tmp;
   EXPECT_THAT(message_of([&] { load_config(tmp / "absent.toml"); }),
               AllOf(StartsWith("cannot open"), HasSubstr("absent.toml: No such file")));
   EXPECT_THAT(message_of([&] { load_config(tmp.path()); }), HasSubstr("Is a directory"));
-  spit(tmp / "odd\nname.toml", "x");
+  spill(tmp / "odd\nname.toml", "x");
   EXPECT_THAT(message_of([&] { load_config(tmp / "odd\nname.toml"); }),
               AllOf(HasSubstr("odd\\x0aname.toml:1"), Not(HasSubstr("\n"))));
 }
@@ -238,13 +236,13 @@ TEST(BadRunFolder, Resuming) {
   const std::vector<BadRun> cases = {
       {"gone", "secure", [](const fs::path& run) { fs::remove_all(run); },
        "is not a folder, nothing to resume"},
-      {"a file", "secure", [](const fs::path& run) { fs::remove_all(run), spit(run, "x"); },
+      {"a file", "secure", [](const fs::path& run) { fs::remove_all(run), spill(run, "x"); },
        "is not a folder, nothing to resume"},
       {"no config", "secure", [](const fs::path& run) { fs::remove(run / "config.toml"); },
        "no config.toml in it"},
-      {"config damaged", "secure", [](const fs::path& run) { spit(run / "config.toml", "[data"); },
+      {"config damaged", "secure", [](const fs::path& run) { spill(run / "config.toml", "[data"); },
        "config.toml:1: "},
-      {"config empty", "secure", [](const fs::path& run) { spit(run / "config.toml", ""); },
+      {"config empty", "secure", [](const fs::path& run) { spill(run / "config.toml", ""); },
        "data.format: missing"},
       {"key lost", "secure", [](const fs::path& run) { fs::remove(run / "run.key"); },
        "run.key: missing, so the run cannot go on"},
@@ -252,28 +250,28 @@ TEST(BadRunFolder, Resuming) {
        [](const fs::path& run) {
          fs::remove(run / "run.key");
          fs::remove(run / "run.json");
-         spit(run / "ledger.jsonl", "{}\n");
+         spill(run / "ledger.jsonl", "{}\n");
        },
        "run.key: missing, so the run cannot go on"},
       {"key cut", "secure", [](const fs::path& run) { fs::resize_file(run / "run.key", 60); },
        "run.key: damaged"},
       {"key not hexadecimal", "secure",
-       [](const fs::path& run) { spit(run / "run.key", std::string(64, 'g')); }, "run.key: damaged"},
+       [](const fs::path& run) { spill(run / "run.key", std::string(64, 'g')); }, "run.key: damaged"},
       {"key readable by others", "secure",
        [](const fs::path& run) { fs::permissions(run / "run.key", fs::perms{0644}); },
        "run.key: can be read by others"},
-      {"another key", "secure", [](const fs::path& run) { spit(run / "run.key", std::string(64, '0')); },
+      {"another key", "secure", [](const fs::path& run) { spill(run / "run.key", std::string(64, '0')); },
        "cannot go on with other data"},
-      {"run.json damaged", "reproducible", [](const fs::path& run) { spit(run / "run.json", "{"); },
+      {"run.json damaged", "reproducible", [](const fs::path& run) { spill(run / "run.json", "{"); },
        "run.json: damaged"},
-      {"run.json without tag", "reproducible", [](const fs::path& run) { spit(run / "run.json", "{}"); },
+      {"run.json without tag", "reproducible", [](const fs::path& run) { spill(run / "run.json", "{}"); },
        "run.json: damaged"},
       {"run.json of other data", "reproducible",
-       [](const fs::path& run) { spit(run / "run.json", R"({"dataset_tag": "0"})"); },
+       [](const fs::path& run) { spill(run / "run.json", R"({"dataset_tag": "0"})"); },
        "cannot go on with other data"},
   };
   for (const BadRun& bad : cases) {
-    const TemporaryFolder tmp;
+    const TempFolder tmp;
     const fs::path path = tmp / "run";
     const Config config = good_config(bad.source);
     { RunFolder::create(path, config).run_key("data"); }
@@ -286,8 +284,8 @@ TEST(BadRunFolder, Resuming) {
 }
 
 TEST(BadRunFolder, Creating) {
-  const TemporaryFolder tmp;
-  spit(tmp / "file", "x");
+  const TempFolder tmp;
+  spill(tmp / "file", "x");
   EXPECT_THAT(message_of([&] { RunFolder::create(tmp / "file", good_config()); }), HasSubstr("is a file"));
   EXPECT_THAT(message_of([&] { RunFolder::create(tmp / "file/run", good_config()); }),
               AllOf(HasSubstr("cannot create"), HasSubstr("Not a directory")));
@@ -298,7 +296,7 @@ TEST(BadRunFolder, Creating) {
 }
 
 TEST(BadRunFolder, FullDisk) {
-  const TemporaryFolder tmp;
+  const TempFolder tmp;
   {
     const SmallDisk disk(40);  // enough for the lock
     EXPECT_THAT(message_of([&] { RunFolder::create(tmp / "run", good_config("secure")); }),
@@ -343,10 +341,10 @@ class Nobody {
 };
 
 TEST(BadRunFolder, NoPermission) {
-  const TemporaryFolder tmp;
+  const TempFolder tmp;
   fs::permissions(tmp.path(), fs::perms{0755});
   { RunFolder::create(tmp / "run", good_config("secure")).run_key("data"); }
-  spit(tmp / "secret.toml", kGood);
+  spill(tmp / "secret.toml", kGood);
   fs::create_directory(tmp / "closed");
   for (const char* name : {"closed", "run"}) fs::permissions(tmp / name, fs::perms{0555});
   for (const char* name : {"secret.toml", "run/run.key", "run/lock"})
@@ -379,7 +377,7 @@ TEST(BadRunFolder, AFileSystemThatTakesNothing) {
 }
 
 TEST(BadRunFolder, MetricsWithoutAStep) {
-  const TemporaryFolder tmp;
+  const TempFolder tmp;
   RunFolder run = RunFolder::create(tmp / "run", good_config());
   EXPECT_THAT(message_of([&] { run.append_metrics({{"loss", 1}}); }), HasSubstr("without a step"));
   EXPECT_THAT(message_of([&] { run.append_metrics({{"step", "1"}}); }), HasSubstr("without a step"));

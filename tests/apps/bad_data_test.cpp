@@ -2,22 +2,16 @@
 // else.
 #include "apps/atomic_file.h"
 #include "apps/data_cifar.h"
-#include "apps/data_image.h"
 #include "apps/data_load.h"
 #include "core/error.h"
+#include "tests/apps/data_fixture.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
-#include <unistd.h>
-#include <zlib.h>
 
-#include <cstdio>
-#include <cstdlib>
 #include <filesystem>
 #include <functional>
 #include <optional>
-
-#include <jpeglib.h>
 
 namespace fs = std::filesystem;
 using testing::HasSubstr;
@@ -25,83 +19,14 @@ using testing::HasSubstr;
 namespace pergrad::apps {
 namespace {
 
-std::string number(uint32_t value) {
-  std::string bytes;
-  for (int shift = 24; shift >= 0; shift -= 8) bytes += static_cast<char>(value >> shift & 255);
-  return bytes;
-}
-
-std::string gzip(const std::string& bytes) {
-  std::string out(bytes.size() + 1000, '\0');
-  z_stream stream{};
-  EXPECT_EQ(deflateInit2(&stream, 9, Z_DEFLATED, 16 + MAX_WBITS, 8, Z_DEFAULT_STRATEGY), Z_OK);
-  stream.next_in = reinterpret_cast<Bytef*>(const_cast<char*>(bytes.data()));
-  stream.avail_in = static_cast<uInt>(bytes.size());
-  stream.next_out = reinterpret_cast<Bytef*>(out.data());
-  stream.avail_out = static_cast<uInt>(out.size());
-  EXPECT_EQ(deflate(&stream, Z_FINISH), Z_STREAM_END);
-  out.resize(stream.total_out);
-  deflateEnd(&stream);
-  return out;
-}
-
-std::string noise(size_t size) {
-  std::string bytes;
-  for (size_t i = 0; i < size; ++i) bytes += static_cast<char>((i + 7) * 2654435761u >> 11);
-  return bytes;
-}
-
-std::string jpeg(int height, int width) {
-  jpeg_compress_struct info;
-  jpeg_error_mgr errors;
-  info.err = jpeg_std_error(&errors);
-  jpeg_create_compress(&info);
-  unsigned char* buffer = nullptr;
-  unsigned long size = 0;
-  jpeg_mem_dest(&info, &buffer, &size);
-  info.image_width = static_cast<JDIMENSION>(width);
-  info.image_height = static_cast<JDIMENSION>(height);
-  info.input_components = 3;
-  info.in_color_space = JCS_RGB;
-  jpeg_set_defaults(&info);
-  jpeg_start_compress(&info, TRUE);
-  std::string row = noise(static_cast<size_t>(3 * width));
-  for (int y = 0; y < height; ++y) {
-    auto* line = reinterpret_cast<JSAMPROW>(row.data());
-    jpeg_write_scanlines(&info, &line, 1);
-  }
-  jpeg_finish_compress(&info);
-  std::string bytes(reinterpret_cast<char*>(buffer), size);
-  jpeg_destroy_compress(&info);
-  std::free(buffer);
-  return bytes;
-}
-
-std::string png(int64_t height, int64_t width, int64_t channels) {
-  const std::string pixels = noise(static_cast<size_t>(height * width * channels));
-  return encode_png({height, width, channels, {pixels.begin(), pixels.end()}});
-}
+using namespace test;
 
 // A dataset of each format in a folder of its own, to be damaged.
-class Folder {
+class Folder : public TempFolder {
  public:
-  Folder() {
-    std::string name = (fs::temp_directory_path() / "pergrad_bad_XXXXXX").native();
-    if (!::mkdtemp(name.data())) throw std::runtime_error("no temporary folder");
-    path_ = name;
-  }
-  ~Folder() { fs::remove_all(path_); }
-  Folder(const Folder&) = delete;
-  Folder& operator=(const Folder&) = delete;
-
-  const fs::path& path() const { return path_; }
-  std::string get(const std::string& name) const { return read_file(path_ / name); }
-  void put(const std::string& name, const std::string& bytes) const {
-    fs::create_directories((path_ / name).parent_path());
-    fs::remove(path_ / name);
-    write_new_file(path_ / name, bytes);
-  }
-  void remove(const std::string& name) const { fs::remove_all(path_ / name); }
+  std::string get(const std::string& name) const { return read_file(*this / name); }
+  void put(const std::string& name, const std::string& bytes) const { spill(*this / name, bytes); }
+  void remove(const std::string& name) const { fs::remove_all(*this / name); }
   // Bytes at `place` (counted from the end if negative) become `bytes`.
   void patch(const std::string& name, int64_t place, const std::string& bytes) const {
     std::string content = get(name);
@@ -117,24 +42,22 @@ class Folder {
   void make(const std::string& format) const {
     if (format == "idx") {
       for (const std::string prefix : {"train", "t10k"}) {
-        put(prefix + "-images-idx3-ubyte", number(0x803) + number(6) + number(4) + number(5) + noise(120));
-        put(prefix + "-labels-idx1-ubyte", number(0x801) + number(6) + std::string("\0\1\2\3\4\5", 6));
+        put(prefix + "-images-idx3-ubyte", idx_images(6, 4, 5, noise(120)));
+        put(prefix + "-labels-idx1-ubyte", idx_labels(std::string("\0\1\2\3\4\5", 6)));
       }
     } else if (format == "cifar10") {
-      std::string file;
-      for (char label = 0; label < 4; ++label) file += std::string(1, label) + noise(3072);
+      const std::string file = cifar_noise();
       for (const std::string& name : cifar_train_files(CifarKind::kCifar10)) put(name, file);
       put("test_batch.bin", file);
     } else if (format == "cifar100") {
-      std::string file;
-      for (char label = 0; label < 4; ++label) file += std::string{'\3', label} + noise(3072);
+      const std::string file = cifar_noise("\3");
       put("train.bin", file);
       put("test.bin", file);
     } else {
       for (const std::string split : {"train", "test"})
         for (const std::string name : {"a", "b"}) {
-          put(split + "/" + name + "/1.jpg", jpeg(8, 12));
-          put(split + "/" + name + "/2.png", png(8, 12, 3));
+          put(split + "/" + name + "/1.jpg", noise_jpeg(8, 12));
+          put(split + "/" + name + "/2.png", noise_png(8, 12, 3));
         }
     }
   }
@@ -144,9 +67,6 @@ class Folder {
     remove("train-images-idx3-ubyte");
     put("train-images-idx3-ubyte.gz", gzip(plain));
   }
-
- private:
-  fs::path path_;
 };
 
 DataSpec spec_of(const std::string& format, const Folder& folder) {
@@ -193,9 +113,9 @@ std::vector<BadCase> bad_cases() {
       {"IdxTestMissing", "idx", [](F f) { f.remove("t10k-labels-idx1-ubyte"); },
        "no t10k-labels-idx1-ubyte[.gz] or test-labels-idx1-ubyte[.gz] in it"},
       {"IdxEmpty", "idx", [](F f) { f.put(kImages, ""); }, "truncated in its head: no magic number"},
-      {"IdxHeadTruncated", "idx", [](F f) { f.put(kImages, number(0x803) + number(6) + "ab"); },
+      {"IdxHeadTruncated", "idx", [](F f) { f.put(kImages, big_endian(0x803) + big_endian(6) + "ab"); },
        "truncated in its head: no height"},
-      {"IdxMagic", "idx", [](F f) { f.patch(kImages, 0, number(0x0803080a)); },
+      {"IdxMagic", "idx", [](F f) { f.patch(kImages, 0, big_endian(0x0803080a)); },
        "magic number is 0x0803080a, wanted 0x00000803"},
       {"IdxSwapped", "idx", [](F f) { f.put(kImages, f.get(kLabels)); },
        "magic number is 0x00000801, wanted 0x00000803"},
@@ -206,27 +126,27 @@ std::vector<BadCase> bad_cases() {
       {"IdxLabelsTruncated", "idx", [](F f) { f.cut(kLabels, 2); },
        "truncated: 4 bytes after the head, wanted 6"},
       {"IdxLabelsTrailing", "idx", [](F f) { f.put(kLabels, f.get(kLabels) + "x"); }, "bytes behind its end"},
-      {"IdxNoImages", "idx", [](F f) { f.patch(kImages, 4, number(0)); },
+      {"IdxNoImages", "idx", [](F f) { f.patch(kImages, 4, big_endian(0)); },
        "number of images is 0, wanted 1 to"},
-      {"IdxZeroHeight", "idx", [](F f) { f.patch(kImages, 8, number(0)); }, "height is 0, wanted 1 to 4096"},
-      {"IdxZeroWidth", "idx", [](F f) { f.patch(kImages, 12, number(0)); }, "width is 0, wanted 1 to 4096"},
-      {"IdxHugeHeight", "idx", [](F f) { f.patch(kImages, 8, number(0xFFFFFFFF)); }, "height is 4294967295"},
-      {"IdxOverflow", "idx", [](F f) { f.patch(kImages, 4, number(0xFFFFFFFF)); },
+      {"IdxZeroHeight", "idx", [](F f) { f.patch(kImages, 8, big_endian(0)); },
+       "height is 0, wanted 1 to 4096"},
+      {"IdxZeroWidth", "idx", [](F f) { f.patch(kImages, 12, big_endian(0)); },
+       "width is 0, wanted 1 to 4096"},
+      {"IdxHugeHeight", "idx", [](F f) { f.patch(kImages, 8, big_endian(0xFFFFFFFF)); },
+       "height is 4294967295"},
+      {"IdxOverflow", "idx", [](F f) { f.patch(kImages, 4, big_endian(0xFFFFFFFF)); },
        "number of images is 4294967295"},
       {"IdxLyingHead", "idx",
        [](F f) {
-         f.patch(kImages, 4, number(1000000000) + number(4096) + number(4096));
-         f.patch(kLabels, 4, number(1000000000));
+         f.patch(kImages, 4, big_endian(1000000000) + big_endian(4096) + big_endian(4096));
+         f.patch(kLabels, 4, big_endian(1000000000));
        },
        "truncated: 6 bytes after the head, wanted 1000000000"},
-      {"IdxCounts", "idx", [](F f) { f.put(kLabels, number(0x801) + number(5) + std::string(5, '\1')); },
+      {"IdxCounts", "idx", [](F f) { f.put(kLabels, idx_labels(std::string(5, '\1'))); },
        "has 5 labels, but"},
       {"IdxLabelRange", "idx", [](F f) { f.patch(kLabels, -2, "\x0A"); },
        "label 4 (counted from 0) is 10, wanted 0 to 9"},
-      {"IdxTestShape", "idx",
-       [](F f) {
-         f.put("t10k-images-idx3-ubyte", number(0x803) + number(6) + number(5) + number(4) + noise(120));
-       },
+      {"IdxTestShape", "idx", [](F f) { f.put("t10k-images-idx3-ubyte", idx_images(6, 5, 4, noise(120))); },
        "training images are 4 x 5, but test images are 5 x 4"},
       {"IdxGzipCrc", "idx",
        [](F f) {
@@ -307,7 +227,7 @@ std::vector<BadCase> bad_cases() {
       {"FolderExtra", "image_folder", [](F f) { f.put("val/a/1.png", "x"); },
        "val: wanted nothing but train/ and test/"},
       {"FolderClassOfOne", "image_folder", [](F f) { f.remove("test/b"); }, "train/b: class is not in"},
-      {"FolderClassOfTest", "image_folder", [](F f) { f.put("test/c/1.png", png(8, 12, 3)); },
+      {"FolderClassOfTest", "image_folder", [](F f) { f.put("test/c/1.png", noise_png(8, 12, 3)); },
        "test/c: class is not in"},
       {"FolderNoClass", "image_folder",
        [](F f) {
@@ -326,7 +246,7 @@ std::vector<BadCase> bad_cases() {
        "train/README.txt: is not a folder"},
       {"FolderOtherFile", "image_folder", [](F f) { f.put("train/a/list.csv", "x"); },
        "train/a/list.csv: is not an image by its name"},
-      {"FolderNested", "image_folder", [](F f) { f.put("train/a/more/1.png", png(8, 12, 3)); },
+      {"FolderNested", "image_folder", [](F f) { f.put("train/a/more/1.png", noise_png(8, 12, 3)); },
        "train/a/more: is not a file"},
       {"FolderDeadLink", "image_folder",
        [](F f) { fs::create_symlink("nowhere", f.path() / "train/a/9.png"); },
@@ -355,16 +275,16 @@ std::vector<BadCase> bad_cases() {
        "damaged PNG: IDAT: CRC error"},
       {"PngHeadCrc", "image_folder", [](F f) { f.patch("train/a/2.png", 18, "\xFF"); },
        "damaged PNG: IHDR: CRC error"},
-      {"MixedSizes", "image_folder", [](F f) { f.put("train/b/3.png", png(8, 13, 3)); },
+      {"MixedSizes", "image_folder", [](F f) { f.put("train/b/3.png", noise_png(8, 13, 3)); },
        "train/b/3.png: is 8 x 13, but "},
-      {"MixedHeight", "image_folder", [](F f) { f.put("train/b/3.png", png(9, 12, 3)); },
+      {"MixedHeight", "image_folder", [](F f) { f.put("train/b/3.png", noise_png(9, 12, 3)); },
        "need data.height and data.width", [](DataSpec& s) { s.width = 12; }},
-      {"MixedChannels", "image_folder", [](F f) { f.put("train/b/3.png", png(8, 12, 1)); },
+      {"MixedChannels", "image_folder", [](F f) { f.put("train/b/3.png", noise_png(8, 12, 1)); },
        "train/b/3.png: is grey, but "},
       {"TestSize", "image_folder",
        [](F f) {
          for (const char* name : {"test/a/1.jpg", "test/a/2.png", "test/b/1.jpg", "test/b/2.png"})
-           f.put(name, png(9, 9, 3));
+           f.put(name, noise_png(9, 9, 3));
        },
        "test: images are 9 x 9, but those of"},
       {"FirstOfTwoBad", "image_folder",

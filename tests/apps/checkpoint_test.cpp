@@ -9,8 +9,6 @@
 
 #include <cstring>
 
-namespace fs = std::filesystem;
-
 namespace pergrad::apps {
 namespace {
 
@@ -77,7 +75,7 @@ struct Training {
 
 TEST(Checkpoint, EveryBitComesBackAndTrainingGoesOnTheSame) {
   for (const std::string kind : {"sgd", "adam"}) {
-    const TemporaryFolder folder;
+    const TempFolder folder;
     Training first(1, kind), second(2, kind);
     for (int t = 0; t < 3; ++t) first.step(t);
     // Bits that arithmetic would not keep.
@@ -111,7 +109,7 @@ TEST(Checkpoint, EveryBitComesBackAndTrainingGoesOnTheSame) {
 }
 
 TEST(Checkpoint, SavedTwiceTheSameBytes) {
-  const TemporaryFolder a, b;
+  const TempFolder a, b;
   Training training(1);
   training.save(a.path(), 1);
   training.save(b.path(), 1);
@@ -120,7 +118,7 @@ TEST(Checkpoint, SavedTwiceTheSameBytes) {
 
 // conv [K,K,C,O] -> [O,C,K,K] and linear [C,L] -> [L,C], element by element.
 TEST(Checkpoint, LayoutsArePyTorchs) {
-  const TemporaryFolder folder;
+  const TempFolder folder;
   const Training training(1);
   training.save(folder.path(), 0);
   const Safetensors file(slurp(folder / "checkpoint.safetensors"), "x");
@@ -148,7 +146,7 @@ TEST(Checkpoint, LayoutsArePyTorchs) {
 }
 
 TEST(Checkpoint, WeightsForEvaluation) {
-  const TemporaryFolder folder;
+  const TempFolder folder;
   Training training(1);
   for (int t = 0; t < 4; ++t) training.step(t);
   training.save(folder.path(), 4);
@@ -162,7 +160,7 @@ TEST(Checkpoint, WeightsForEvaluation) {
 }
 
 TEST(Checkpoint, WithoutAverageAndOptimizer) {
-  const TemporaryFolder folder;
+  const TempFolder folder;
   Net net(1), other(2);
   save_checkpoint(folder.path(), info_at(0), net.parameters, nullptr, nullptr);
   EXPECT_FALSE(read_checkpoint_info(folder.path()).info.has_ema);
@@ -173,7 +171,7 @@ TEST(Checkpoint, WithoutAverageAndOptimizer) {
 }
 
 TEST(Checkpoint, TwoGenerations) {
-  const TemporaryFolder folder;
+  const TempFolder folder;
   Training training(1), other(2);
   EXPECT_FALSE(has_checkpoint(folder.path()));
   EXPECT_THAT(message_of([&] { other.load(folder.path()); }), HasSubstr("no checkpoint.safetensors in it"));
@@ -191,7 +189,7 @@ TEST(Checkpoint, TwoGenerations) {
 }
 
 TEST(Checkpoint, FallsBackOnlyFromAnUnreadableOne) {
-  const TemporaryFolder folder;
+  const TempFolder folder;
   Training training(1), other(2);
   training.save(folder.path(), 1);
   training.step(0);
@@ -206,24 +204,24 @@ TEST(Checkpoint, FallsBackOnlyFromAnUnreadableOne) {
   for (size_t at : {size_t{0}, size_t{20}, newest.size() / 2, newest.size() - 1}) {
     std::string damaged = newest;
     damaged[at] = static_cast<char>(damaged[at] ^ 1);
-    spit(folder / kCheckpointFile, damaged);
+    spill(folder / kCheckpointFile, damaged);
     expect_fallback("checkpoint.safetensors: ");
   }
-  spit(folder / kCheckpointFile, newest.substr(0, newest.size() / 2));
+  spill(folder / kCheckpointFile, newest.substr(0, newest.size() / 2));
   expect_fallback("not a safetensors file");
-  spit(folder / kCheckpointFile, "");
+  spill(folder / kCheckpointFile, "");
   expect_fallback("0 bytes");
   fs::remove(folder / kCheckpointFile);
   expect_fallback("No such file");
   // The damaged one never becomes the previous one.
-  spit(folder / kCheckpointFile, newest.substr(0, newest.size() / 2));
+  spill(folder / kCheckpointFile, newest.substr(0, newest.size() / 2));
   training.save(folder.path(), 3);
   EXPECT_EQ(read_checkpoint_info(folder / kCheckpointFile).info.step, 3);
   EXPECT_EQ(read_checkpoint_info(folder / kPreviousCheckpointFile).info.step, 1);
   // A single file that was named is not replaced by another one.
-  spit(folder / kCheckpointFile, "");
+  spill(folder / kCheckpointFile, "");
   EXPECT_THAT(message_of([&] { other.load(folder / kCheckpointFile); }), HasSubstr("0 bytes"));
-  spit(folder / kPreviousCheckpointFile, "");
+  spill(folder / kPreviousCheckpointFile, "");
   EXPECT_THAT(message_of([&] { other.load(folder.path()); }), HasSubstr("nor can"));
   // Saving heals it.
   training.save(folder.path(), 4);
@@ -232,20 +230,20 @@ TEST(Checkpoint, FallsBackOnlyFromAnUnreadableOne) {
 
 // Every byte counts: no change anywhere goes unnoticed.
 TEST(Checkpoint, ChecksumCoversEveryByte) {
-  const TemporaryFolder folder;
+  const TempFolder folder;
   Training training(1);
   training.save(folder.path(), 1);
   const std::string good = slurp(folder / kCheckpointFile);
   for (size_t at = 0; at < good.size(); at += 13) {
     std::string damaged = good;
     damaged[at] = static_cast<char>(damaged[at] ^ 4);
-    spit(folder / "x", damaged);
+    spill(folder / "x", damaged);
     EXPECT_THROW(read_checkpoint_info(folder / "x"), FormatError) << "byte " << at;
   }
 }
 
 TEST(Checkpoint, RefusesAnotherModelAndChangesNothing) {
-  const TemporaryFolder folder;
+  const TempFolder folder;
   Training training(1);
   training.save(folder.path(), 1);
   training.save(folder.path(), 2);  // a previous generation must not hide the mistake
@@ -270,8 +268,8 @@ TEST(Checkpoint, RefusesAnotherModelAndChangesNothing) {
 }
 
 TEST(Checkpoint, RefusesFilesOfOthers) {
-  const TemporaryFolder folder;
-  spit(folder / "other.safetensors", safetensors_bytes({}, {{"format", "pt"}}));
+  const TempFolder folder;
+  spill(folder / "other.safetensors", safetensors_bytes({}, {{"format", "pt"}}));
   EXPECT_THAT(message_of([&] { read_checkpoint_info(folder / "other.safetensors"); }),
               HasSubstr("not a checkpoint of this program"));
   EXPECT_THAT(message_of([&] { read_checkpoint_info(folder / "absent"); }),
@@ -279,7 +277,7 @@ TEST(Checkpoint, RefusesFilesOfOthers) {
 }
 
 TEST(Checkpoint, AFullDiskLeavesTheOldOnes) {
-  const TemporaryFolder folder;
+  const TempFolder folder;
   Training training(1);
   training.save(folder.path(), 1);
   training.save(folder.path(), 2);

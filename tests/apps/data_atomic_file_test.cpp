@@ -1,6 +1,7 @@
 // Atomic files: old or new, never half; nothing left behind; one line that says why.
 #include "apps/atomic_file.h"
 #include "core/error.h"
+#include "tests/apps/temp_folder.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -18,15 +19,13 @@ using testing::HasSubstr;
 namespace pergrad::apps {
 namespace {
 
+using namespace test;
+
 class AtomicFile : public testing::Test {
  protected:
-  void SetUp() override {
-    std::string name = (fs::temp_directory_path() / "pergrad_atomic_XXXXXX").native();
-    ASSERT_TRUE(::mkdtemp(name.data()));
-    folder_ = name;
+  int64_t entries() const {
+    return std::distance(fs::directory_iterator(folder_.path()), fs::directory_iterator());
   }
-  void TearDown() override { fs::remove_all(folder_); }
-  int64_t entries() const { return std::distance(fs::directory_iterator(folder_), fs::directory_iterator()); }
   static std::string message_of(const std::function<void()>& act) {
     try {
       act();
@@ -35,7 +34,7 @@ class AtomicFile : public testing::Test {
     }
     return "no error";
   }
-  fs::path folder_;
+  const TempFolder folder_;
 };
 
 TEST_F(AtomicFile, WritesAndReplaces) {
@@ -100,10 +99,10 @@ TEST_F(AtomicFile, SaysWhyItCannot) {
 
 TEST_F(AtomicFile, SaysThatItMayNot) {
   if (::geteuid() == 0) GTEST_SKIP() << "root may write everywhere";
-  fs::permissions(folder_, fs::perms{0500});
+  fs::permissions(folder_.path(), fs::perms{0500});
   EXPECT_THAT(message_of([&] { write_file_atomically(folder_ / "a", std::string_view("x")); }),
               HasSubstr("Permission denied"));
-  fs::permissions(folder_, fs::perms{0700});
+  fs::permissions(folder_.path(), fs::perms{0700});
 }
 
 TEST(DataPrintable, IsOneLineOfUtf8) {

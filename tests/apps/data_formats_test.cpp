@@ -1,14 +1,12 @@
 // Loading: every format from tiny files, where files are looked for, the pool, and the real Fashion-MNIST.
-#include "apps/atomic_file.h"
 #include "apps/data_cifar.h"
 #include "apps/data_image.h"
 #include "apps/data_load.h"
 #include "core/error.h"
+#include "tests/apps/data_fixture.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
-#include <unistd.h>
-#include <zlib.h>
 
 #include <algorithm>
 #include <cmath>
@@ -24,51 +22,7 @@ using testing::HasSubstr;
 namespace pergrad::apps {
 namespace {
 
-std::string number(uint32_t value) {
-  std::string bytes;
-  for (int shift = 24; shift >= 0; shift -= 8) bytes += static_cast<char>(value >> shift & 255);
-  return bytes;
-}
-
-std::string gzip(const std::string& bytes) {
-  std::string out(bytes.size() + 1000, '\0');
-  z_stream stream{};
-  EXPECT_EQ(deflateInit2(&stream, 9, Z_DEFLATED, 16 + MAX_WBITS, 8, Z_DEFAULT_STRATEGY), Z_OK);
-  stream.next_in = reinterpret_cast<Bytef*>(const_cast<char*>(bytes.data()));
-  stream.avail_in = static_cast<uInt>(bytes.size());
-  stream.next_out = reinterpret_cast<Bytef*>(out.data());
-  stream.avail_out = static_cast<uInt>(out.size());
-  EXPECT_EQ(deflate(&stream, Z_FINISH), Z_STREAM_END);
-  out.resize(stream.total_out);
-  deflateEnd(&stream);
-  return out;
-}
-
-// Pixels and labels that differ everywhere.
-Dataset some_images(int64_t count, int64_t height, int64_t width, int64_t channels, int64_t labels,
-                    int seed) {
-  Dataset data;
-  data.height = height;
-  data.width = width;
-  data.channels = channels;
-  data.label_count = labels;
-  for (int64_t i = 0; i < count; ++i) data.labels.push_back(static_cast<int32_t>(i % labels));
-  for (int64_t i = 0; i < count * data.image_size(); ++i)
-    data.pixels.push_back(static_cast<uint8_t>((i + seed) * 2654435761u >> 13));
-  return data;
-}
-
-std::string idx_images(const Dataset& data) {
-  std::string bytes = number(0x803) + number(static_cast<uint32_t>(data.size())) +
-                      number(static_cast<uint32_t>(data.height)) + number(static_cast<uint32_t>(data.width));
-  return bytes.append(data.pixels.begin(), data.pixels.end());
-}
-
-std::string idx_labels(const Dataset& data) {
-  std::string bytes = number(0x801) + number(static_cast<uint32_t>(data.size()));
-  for (int32_t label : data.labels) bytes += static_cast<char>(label);
-  return bytes;
-}
+using namespace test;
 
 void expect_same(const Dataset& a, const Dataset& b) {
   EXPECT_EQ(a.height, b.height);
@@ -81,33 +35,17 @@ void expect_same(const Dataset& a, const Dataset& b) {
 
 class DataFormats : public testing::Test {
  protected:
-  void SetUp() override {
-    std::string name = (fs::temp_directory_path() / "pergrad_formats_XXXXXX").native();
-    ASSERT_TRUE(::mkdtemp(name.data()));
-    folder_ = name;
-  }
-  void TearDown() override { fs::remove_all(folder_); }
-  void put(const std::string& name, const std::string& bytes) {
-    fs::create_directories((folder_ / name).parent_path());
-    write_new_file(folder_ / name, bytes);
-  }
+  void put(const std::string& name, const std::string& bytes) { spill(folder_ / name, bytes); }
   void put_png(const std::string& name, int64_t height, int64_t width, int64_t channels, uint8_t value) {
-    put(name, encode_png({height, width, channels,
-                          std::vector<uint8_t>(static_cast<size_t>(height * width * channels), value)}));
-  }
-  void put_cifar10(const Dataset& train, const Dataset& test) {
-    for (int64_t i = 0; i < 5; ++i)
-      put("data_batch_" + std::to_string(i + 1) + ".bin",
-          encode_cifar(train, CifarKind::kCifar10, train.size() * i / 5, train.size() * (i + 1) / 5));
-    put("test_batch.bin", encode_cifar(test, CifarKind::kCifar10, 0, test.size()));
+    put(name, flat_png(height, width, channels, value));
   }
   DataSpec spec(const std::string& format) const {
     DataSpec result;
     result.format = format;
-    result.path = folder_.native();
+    result.path = folder_.path().native();
     return result;
   }
-  fs::path folder_;
+  const TempFolder folder_;
 };
 
 TEST_F(DataFormats, IdxPlainAndGzipped) {
@@ -119,7 +57,7 @@ TEST_F(DataFormats, IdxPlainAndGzipped) {
   const Split split = load_dataset(spec("idx"));
   expect_same(split.train, train);
   expect_same(split.test, test);
-  EXPECT_EQ(split.train.name, folder_.filename().native() + " (train)");
+  EXPECT_EQ(split.train.name, folder_.path().filename().native() + " (train)");
   EXPECT_EQ(split.test.fingerprint, dataset_fingerprint(test));
   DataSpec more = spec("idx");
   more.label_count = 47;
@@ -154,7 +92,7 @@ TEST_F(DataFormats, ResizedOnTheWay) {
 
 TEST_F(DataFormats, Cifar10) {
   const Dataset train = some_images(13, 32, 32, 3, 10, 1), test = some_images(2, 32, 32, 3, 10, 2);
-  put_cifar10(train, test);
+  write_cifar10(folder_.path(), train, test);
   const Split split = load_dataset(spec("cifar10"));
   expect_same(split.train, train);
   expect_same(split.test, test);

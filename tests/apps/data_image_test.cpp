@@ -1,15 +1,10 @@
 // Images: known answers of resizing and of channel conversion; PNG and JPEG of every kind that we take.
 #include "apps/data_image.h"
 #include "core/error.h"
+#include "tests/apps/data_fixture.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
-#include <png.h>
-#include <cstdio>
-
-#include <jpeglib.h>
-
-#include <cstdlib>
 
 using testing::ElementsAre;
 using testing::HasSubstr;
@@ -17,63 +12,10 @@ using testing::HasSubstr;
 namespace pergrad::apps {
 namespace {
 
+using namespace test;
+
 Image grey(int64_t height, int64_t width, std::vector<uint8_t> pixels) {
   return {height, width, 1, std::move(pixels)};
-}
-
-// A PNG file of rows given as libpng wants them (so of any depth and colour type).
-std::string png_of(int width, int height, int depth, int colour, const std::vector<uint8_t>& bytes,
-                   const std::vector<png_color>& palette = {}, const std::vector<uint8_t>& transparent = {},
-                   int interlace = PNG_INTERLACE_NONE) {
-  std::string file;
-  png_structp png = png_create_write_struct(PNG_LIBPNG_VER_STRING, nullptr, nullptr, nullptr);
-  png_infop info = png_create_info_struct(png);
-  png_set_write_fn(
-      png, &file,
-      [](png_structp p, png_bytep data, size_t size) {
-        static_cast<std::string*>(png_get_io_ptr(p))->append(reinterpret_cast<char*>(data), size);
-      },
-      [](png_structp) {});
-  png_set_IHDR(png, info, static_cast<png_uint_32>(width), static_cast<png_uint_32>(height), depth, colour,
-               interlace, PNG_COMPRESSION_TYPE_DEFAULT, PNG_FILTER_TYPE_DEFAULT);
-  if (!palette.empty()) png_set_PLTE(png, info, palette.data(), static_cast<int>(palette.size()));
-  if (!transparent.empty())
-    png_set_tRNS(png, info, transparent.data(), static_cast<int>(transparent.size()), nullptr);
-  png_write_info(png, info);
-  std::vector<png_bytep> rows;
-  const size_t row_size = png_get_rowbytes(png, info);
-  for (int y = 0; y < height; ++y)
-    rows.push_back(const_cast<png_bytep>(bytes.data()) + static_cast<size_t>(y) * row_size);
-  png_write_image(png, rows.data());
-  png_write_end(png, info);
-  png_destroy_write_struct(&png, &info);
-  return file;
-}
-
-std::string jpeg_of(const Image& image, J_COLOR_SPACE space, int quality = 100) {
-  jpeg_compress_struct info;
-  jpeg_error_mgr errors;
-  info.err = jpeg_std_error(&errors);
-  jpeg_create_compress(&info);
-  unsigned char* buffer = nullptr;
-  unsigned long size = 0;
-  jpeg_mem_dest(&info, &buffer, &size);
-  info.image_width = static_cast<JDIMENSION>(image.width);
-  info.image_height = static_cast<JDIMENSION>(image.height);
-  info.input_components = static_cast<int>(image.channels);
-  info.in_color_space = space;
-  jpeg_set_defaults(&info);
-  jpeg_set_quality(&info, quality, TRUE);
-  jpeg_start_compress(&info, TRUE);
-  for (int64_t y = 0; y < image.height; ++y) {
-    JSAMPROW row = const_cast<JSAMPROW>(image.pixels.data()) + y * image.width * image.channels;
-    jpeg_write_scanlines(&info, &row, 1);
-  }
-  jpeg_finish_compress(&info);
-  std::string bytes(reinterpret_cast<char*>(buffer), size);
-  jpeg_destroy_compress(&info);
-  std::free(buffer);
-  return bytes;
 }
 
 TEST(DataResize, AreaAverageWhenShrinking) {

@@ -1,12 +1,11 @@
 // `pergrad data`: what inspect counts, and that convert loses nothing, neither images nor what was there.
 #include "apps/atomic_file.h"
-#include "apps/data_image.h"
 #include "apps/verb_data.h"
 #include "core/error.h"
+#include "tests/apps/data_fixture.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
-#include <unistd.h>
 
 #include <cmath>
 #include <filesystem>
@@ -17,26 +16,21 @@ using testing::HasSubstr;
 namespace pergrad::apps {
 namespace {
 
+using namespace test;
+
 // Two classes of 32 x 32 colour images; train/a/1 and train/a/2 are equal, train/b/1 is also in test.
 class DataVerb : public testing::Test {
  protected:
   void SetUp() override {
-    std::string name = (fs::temp_directory_path() / "pergrad_verb_XXXXXX").native();
-    ASSERT_TRUE(::mkdtemp(name.data()));
-    folder_ = name;
     for (const auto& [path, value] : std::vector<std::pair<std::string, uint8_t>>{{"train/a/1", 0},
                                                                                   {"train/a/2", 0},
                                                                                   {"train/a/3", 255},
                                                                                   {"train/a/4", 1},
                                                                                   {"train/b/1", 51},
                                                                                   {"test/a/1", 7},
-                                                                                  {"test/b/1", 51}}) {
-      const fs::path file = folder_ / "set" / (path + ".png");
-      fs::create_directories(file.parent_path());
-      write_new_file(file, encode_png({32, 32, 3, std::vector<uint8_t>(3072, value)}));
-    }
+                                                                                  {"test/b/1", 51}})
+      spill(folder_ / "set" / (path + ".png"), flat_png(32, 32, 3, value));
   }
-  void TearDown() override { fs::remove_all(folder_); }
   DataConvertOptions to(const std::string& format, const std::string& name) const {
     DataConvertOptions options;
     options.from.format = "image_folder";
@@ -53,8 +47,10 @@ class DataVerb : public testing::Test {
     }
     return "was not refused";
   }
-  int64_t entries() const { return std::distance(fs::directory_iterator(folder_), fs::directory_iterator()); }
-  fs::path folder_;
+  int64_t entries() const {
+    return std::distance(fs::directory_iterator(folder_.path()), fs::directory_iterator());
+  }
+  const TempFolder folder_;
 };
 
 TEST_F(DataVerb, Inspect) {
@@ -116,7 +112,7 @@ TEST_F(DataVerb, ConvertNeverOverwritesUnasked) {
   EXPECT_FALSE(fs::exists(folder_ / "out" / "data_batch_1.bin"));
   EXPECT_TRUE(fs::exists(folder_ / "out" / "test" / "b" / "00000.png"));
   // What is not a dataset is not replaced even when asked.
-  write_new_file(folder_ / "out" / "thesis.txt", "years of work");
+  spill(folder_ / "out" / "thesis.txt", "years of work");
   EXPECT_THAT(refusal(asked), HasSubstr("is not just a converted dataset"));
   fs::rename(folder_ / "out" / "thesis.txt", folder_ / "out" / "train" / "a" / "thesis.tex");
   EXPECT_THAT(refusal(asked), HasSubstr("is not just a converted dataset"));

@@ -1,6 +1,8 @@
 // Runs the program as a user would, on small data sets made on the spot.
 #pragma once
 
+#include "tests/apps/data_fixture.h"
+
 #include <gtest/gtest.h>
 #include <nlohmann/json.hpp>
 
@@ -9,46 +11,11 @@
 #include <unistd.h>
 
 #include <cstdint>
-#include <cstdlib>
 #include <filesystem>
-#include <fstream>
-#include <sstream>
 #include <string>
 #include <vector>
 
 namespace pergrad::test {
-
-// A folder that is gone with this object.
-class TempFolder {
- public:
-  TempFolder() {
-    std::string name = (std::filesystem::temp_directory_path() / "pergrad-test-XXXXXX").string();
-    path_ = mkdtemp(name.data());
-  }
-  ~TempFolder() {
-    std::error_code ignored;
-    std::filesystem::remove_all(path_, ignored);
-  }
-  TempFolder(const TempFolder&) = delete;
-  TempFolder& operator=(const TempFolder&) = delete;
-  std::filesystem::path operator/(const std::string& name) const { return path_ / name; }
-  const std::filesystem::path& path() const { return path_; }
-
- private:
-  std::filesystem::path path_;
-};
-
-inline std::string slurp(const std::filesystem::path& path) {
-  std::ifstream in(path, std::ios::binary);
-  std::ostringstream out;
-  out << in.rdbuf();
-  return out.str();
-}
-
-inline void spill(const std::filesystem::path& path, const std::string& bytes) {
-  std::filesystem::create_directories(path.parent_path());
-  std::ofstream(path, std::ios::binary) << bytes;
-}
 
 struct Outcome {
   int status = -1;  // exit status, or 128 + signal
@@ -92,12 +59,6 @@ inline Outcome run(const TempFolder& folder, std::vector<std::string> arguments)
   return Process(folder, std::move(arguments)).wait();
 }
 
-// Big-endian 32 bits, as idx has them.
-inline std::string big_endian(uint32_t v) {
-  return {static_cast<char>(v >> 24), static_cast<char>(v >> 16), static_cast<char>(v >> 8),
-          static_cast<char>(v)};
-}
-
 // Four classes of images 12 x 12 that a small net can tell apart: a bright quarter each, on noise. As plain
 // idx.
 inline void write_toy_data(const std::filesystem::path& folder, uint32_t train = 256, uint32_t test = 64) {
@@ -105,19 +66,18 @@ inline void write_toy_data(const std::filesystem::path& folder, uint32_t train =
   const auto next = [&state] { return state = state * 1664525u + 1013904223u, state >> 24; };
   for (const auto& [prefix, n] :
        {std::pair{std::string("train"), train}, std::pair{std::string("t10k"), test}}) {
-    std::string images = big_endian(0x803) + big_endian(n) + big_endian(12) + big_endian(12);
-    std::string labels = big_endian(0x801) + big_endian(n);
+    std::string pixels, labels;
     for (uint32_t i = 0; i < n; ++i) {
       const uint32_t label = i % 4;
       labels += static_cast<char>(label);
       for (uint32_t y = 0; y < 12; ++y)
         for (uint32_t x = 0; x < 12; ++x) {
           const bool bright = (y >= 6) * 2u + (x >= 6) == label;
-          images += static_cast<char>(bright ? 160 + next() % 96 : next() % 128);
+          pixels += static_cast<char>(bright ? 160 + next() % 96 : next() % 128);
         }
     }
-    spill(folder / (prefix + "-images-idx3-ubyte"), images);
-    spill(folder / (prefix + "-labels-idx1-ubyte"), labels);
+    spill(folder / (prefix + "-images-idx3-ubyte"), idx_images(n, 12, 12, pixels));
+    spill(folder / (prefix + "-labels-idx1-ubyte"), idx_labels(labels));
   }
 }
 

@@ -9,8 +9,6 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-namespace fs = std::filesystem;
-
 namespace pergrad::apps {
 namespace {
 
@@ -25,7 +23,7 @@ unsigned mode_of(const fs::path& path) {
 }
 
 TEST(RunFolder, MadeAndResumed) {
-  const TemporaryFolder tmp;
+  const TempFolder tmp;
   const fs::path path = tmp / "a/b/run";
   {
     const RunFolder run = RunFolder::create(path, good_config());
@@ -38,13 +36,13 @@ TEST(RunFolder, MadeAndResumed) {
 }
 
 TEST(RunFolder, AnEmptyFolderWillDo) {
-  const TemporaryFolder tmp;
+  const TempFolder tmp;
   EXPECT_NO_THROW(RunFolder::create(tmp.path(), good_config()));
 }
 
 TEST(RunFolder, LeavesAForeignFolderAlone) {
-  const TemporaryFolder tmp;
-  spit(tmp / "thesis.tex", "x");
+  const TempFolder tmp;
+  spill(tmp / "thesis.tex", "x");
   EXPECT_THAT(message_of([&] { RunFolder::create(tmp.path(), good_config()); }), HasSubstr("is not empty"));
   EXPECT_EQ(std::distance(fs::directory_iterator(tmp.path()), fs::directory_iterator()), 1);
   EXPECT_THAT(message_of([&] { RunFolder::resume(tmp.path(), good_config()); }),
@@ -53,7 +51,7 @@ TEST(RunFolder, LeavesAForeignFolderAlone) {
 }
 
 TEST(RunFolder, OneProcessAtATime) {
-  const TemporaryFolder tmp;
+  const TempFolder tmp;
   const fs::path path = tmp / "run";
   int ready[2], done[2];
   ASSERT_EQ(::pipe(ready), 0);
@@ -77,14 +75,14 @@ TEST(RunFolder, OneProcessAtATime) {
 }
 
 TEST(RunFolder, MovedItKeepsTheLock) {
-  const TemporaryFolder tmp;
+  const TempFolder tmp;
   RunFolder first = RunFolder::create(tmp / "run", good_config());
   const RunFolder second = std::move(first);
   EXPECT_THAT(message_of([&] { RunFolder::resume(tmp / "run", good_config()); }), HasSubstr("is in use"));
 }
 
 TEST(RunFolder, ResumesOnlyTheSameConfig) {
-  const TemporaryFolder tmp;
+  const TempFolder tmp;
   { RunFolder::create(tmp / "run", good_config()); }
   EXPECT_THAT(
       message_of([&] {
@@ -99,7 +97,7 @@ TEST(RunFolder, ResumesOnlyTheSameConfig) {
 }
 
 TEST(RunFolder, SecureKeyIsASecretThatStays) {
-  const TemporaryFolder tmp;
+  const TempFolder tmp;
   Key key, other;
   {
     RunFolder run = RunFolder::create(tmp / "run", good_config("secure"));
@@ -118,7 +116,7 @@ TEST(RunFolder, SecureKeyIsASecretThatStays) {
 
 // The tag in checkpoints must not tell which data it is to those who can guess the data but lack the key.
 TEST(RunFolder, DatasetTagDependsOnTheSecretKey) {
-  const TemporaryFolder tmp;
+  const TempFolder tmp;
   RunFolder a = RunFolder::create(tmp / "a", good_config("secure"));
   RunFolder b = RunFolder::create(tmp / "b", good_config("secure"));
   a.run_key("fingerprint");
@@ -128,7 +126,7 @@ TEST(RunFolder, DatasetTagDependsOnTheSecretKey) {
 }
 
 TEST(RunFolder, ReproducibleKeyIsAFunctionOfSeedConfigAndData) {
-  const TemporaryFolder tmp;
+  const TempFolder tmp;
   int count = 0;
   const auto key_of = [&](const std::vector<std::string>& set, const std::string& data) {
     return RunFolder::create(tmp / concat(count++), good_config("reproducible", set)).run_key(data);
@@ -146,7 +144,7 @@ TEST(RunFolder, ReproducibleKeyIsAFunctionOfSeedConfigAndData) {
 }
 
 TEST(RunFolder, MetricsAreRewound) {
-  const TemporaryFolder tmp;
+  const TempFolder tmp;
   const fs::path metrics = tmp / "run/metrics.jsonl";
   std::string uninterrupted;
   {
@@ -160,20 +158,20 @@ TEST(RunFolder, MetricsAreRewound) {
     EXPECT_EQ(slurp(metrics), uninterrupted);
   }
   RunFolder run = RunFolder::resume(tmp / "run", good_config());
-  spit(metrics, uninterrupted + "{\"step\": 3, \"lear");  // a crash while a line was written
+  spill(metrics, uninterrupted + "{\"step\": 3, \"lear");  // a crash while a line was written
   run.rewind_metrics(100);
   EXPECT_EQ(slurp(metrics), uninterrupted);
-  spit(metrics, uninterrupted + std::string(20, '\0') + "\n");  // or what some file systems leave
+  spill(metrics, uninterrupted + std::string(20, '\0') + "\n");  // or what some file systems leave
   run.rewind_metrics(100);
   EXPECT_EQ(slurp(metrics), uninterrupted);
-  spit(metrics, "nonsense\n" + uninterrupted);
+  spill(metrics, "nonsense\n" + uninterrupted);
   EXPECT_THAT(message_of([&] { run.rewind_metrics(100); }), HasSubstr("line 1 is damaged"));
   run.rewind_metrics(0);
   EXPECT_THAT(slurp(metrics), IsEmpty());
 }
 
 TEST(RunFolder, AFullDiskLeavesWholeLines) {
-  const TemporaryFolder tmp;
+  const TempFolder tmp;
   RunFolder run = RunFolder::create(tmp / "run", good_config());
   run.append_metrics({{"step", 0}});
   const std::string before = slurp(tmp / "run/metrics.jsonl");
@@ -190,7 +188,7 @@ TEST(RunFolder, AFullDiskLeavesWholeLines) {
 }
 
 TEST(RunFolder, SummaryIsReplaced) {
-  const TemporaryFolder tmp;
+  const TempFolder tmp;
   RunFolder run = RunFolder::create(tmp / "run", good_config());
   run.write_summary({{"steps_done", 1}});
   run.write_summary({{"steps_done", 2}, {"epsilon", "inf"}});
@@ -198,7 +196,7 @@ TEST(RunFolder, SummaryIsReplaced) {
 }
 
 TEST(RunFolder, DefaultNames) {
-  const TemporaryFolder tmp;
+  const TempFolder tmp;
   const fs::path here = fs::current_path();
   fs::current_path(tmp.path());
   EXPECT_EQ(default_run_folder("configs/mnist.dp.toml", 7), "runs/mnist.dp-7");
