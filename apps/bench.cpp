@@ -1,6 +1,5 @@
 // bench_kernels and bench_step.
 #include "apps/bench.h"
-#include "core/philox.h"
 
 #include "apps/scoring.h"
 #include "augment/view_source.h"
@@ -8,6 +7,7 @@
 #include "dp/ledger.h"
 #include "dp/mechanism.h"
 #include "dp/nonprivate.h"
+#include "core/philox.h"
 #include "layers/model_gradients.h"
 #include "layers/optimizer.h"
 

@@ -202,19 +202,29 @@ std::optional<std::string> first_difference(const Config& now, const Config& bef
 
 bool operator==(const Config& a, const Config& b) { return resolved_toml(a) == resolved_toml(b); }
 
+namespace {
+// N as the public knows it: adding an example must not change what is derived from it.
+int64_t public_examples(const Config& config, int64_t n_examples) {
+  return config.data.examples > 0 ? config.data.examples : n_examples;
+}
+}  // namespace
+
 double sampling_rate(const Config& config, int64_t n_examples) {
-  return static_cast<double>(config.train.expected_batch_size) / static_cast<double>(n_examples);
+  return static_cast<double>(config.train.expected_batch_size) /
+         static_cast<double>(public_examples(config, n_examples));
 }
 
 std::vector<std::string> check_with_data(const Config& config, int64_t n_examples) {
   PG_CHECK(n_examples > 0, "data.path: no training examples");
-  PG_CHECK(config.train.expected_batch_size <= n_examples, "train.expected_batch_size: got ",
-           config.train.expected_batch_size, ", wanted at most the number of training examples, ",
-           n_examples);
+  const int64_t public_n = public_examples(config, n_examples);
+  PG_CHECK(n_examples <= public_n, "data.examples: got ", public_n, ", but there are ", n_examples,
+           " training examples");
+  PG_CHECK(config.train.expected_batch_size <= public_n, "train.expected_batch_size: got ",
+           config.train.expected_batch_size, ", wanted at most the number of training examples, ", public_n);
   std::vector<std::string> warnings;
-  if (!config.privacy.non_private && config.privacy.delta >= 1 / static_cast<double>(n_examples))
+  if (!config.privacy.non_private && config.privacy.delta >= 1 / static_cast<double>(public_n))
     warnings.push_back(concat("privacy.delta: ", toml_of(config.privacy.delta), " is not below 1/N = 1/",
-                              n_examples, ": such a delta allows to publish a whole example now and then"));
+                              public_n, ": such a delta allows to publish a whole example now and then"));
   return warnings;
 }
 
@@ -241,7 +251,7 @@ dp::PlanSettings plan_settings(const Config& config, int64_t n_examples, double 
   plan.steps = config.train.steps;
   plan.expected_batch = static_cast<double>(config.train.expected_batch_size);
   plan.delta = config.privacy.delta;
-  plan.max_examples = n_examples;
+  plan.max_examples = public_examples(config, n_examples);
   plan.units = config.privacy.units;
   plan.microbatch_size = config.privacy.microbatch_size;
   plan.pool = config.has_pool() ? config.pool.provenance : "none";

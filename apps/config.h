@@ -29,6 +29,7 @@ struct DataConfig {
   std::vector<double> mean;       // [C], of pixels in [0, 1]; public constants
   std::vector<double> deviation;  // [C], key "std"
   int64_t train_limit = 0;        // the first so many training examples; 0 = all
+  int64_t examples = 0;           // N as the public knows it; 0 = as found, which is then taken as public
 };
 
 // [pool]: public images of DP-Mix. Given if and only if augment.pool > 0.
@@ -119,7 +120,7 @@ bool operator==(const Config& a, const Config& b);
 //   Returns warnings, one line each: delta >= 1/N.   THROWS: Error.
 std::vector<std::string> check_with_data(const Config& config, int64_t n_examples);
 
-// q = expected_batch_size / n_examples.
+// q = expected_batch_size / N, where N is data.examples or, if that is 0, n_examples.
 double sampling_rate(const Config& config, int64_t n_examples);
 
 // [data] and [pool] for load_dataset and load_pool. `train`: the pool's images take the shape of these.

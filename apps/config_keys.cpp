@@ -16,7 +16,7 @@ constexpr Interval kPositive{0, kMost, "above 0"};
 constexpr Interval kAny{-kMost, kMost, "a finite number"};
 constexpr Interval kDecay{0, 1, "in [0, 1)"};
 constexpr int64_t kMostSteps =
-    (int64_t{1} << 32) - 1;  // a step is half of a random stream's name (core/rng.h)
+    (int64_t{1} << 32) - 1;  // a step is half of a random stream's name (core/philox.h)
 
 template <class Enum>
 ChoiceKey choice(Enum* value, std::vector<std::string> choices) {
@@ -69,6 +69,8 @@ std::vector<ConfigKey> config_keys(Config& c) {
       {"data", "label_count", IntegerKey{&data.label_count, 0, INT32_MAX}, "0 = as found"},
       {"data", "coarse_labels", FlagKey{&data.coarse_labels}, "cifar100: its 20 coarse labels"},
       {"data", "train_limit", IntegerKey{&c.data.train_limit}, "the first so many examples; 0 = all"},
+      {"data", "examples", IntegerKey{&c.data.examples},
+       "public number of examples, for the sampling rate; 0 = as found, taken as public"},
 
       {"model", "name", TextKey{&c.model.name, {"wide_resnet", "small_cnn", "linear", "sequential"}},
        "wide_resnet, small_cnn, linear or sequential"},
@@ -146,7 +148,7 @@ std::vector<ConfigKey> config_keys(Config& c) {
        "in memory at a time; 0 = planned from max_memory_mb"},
       {"speed", "max_memory_mb", IntegerKey{&c.speed.max_memory_mb, 1, int64_t{1} << 40}, "MiB"},
       {"speed", "precision", TextKey{&c.speed.precision, {}}, "fp32"},
-      {"speed", "threads", IntegerKey{&c.speed.threads, 0, 65536}, "0 = all"},
+      {"speed", "threads", IntegerKey{&c.speed.threads, 0, 1024}, "0 = all"},
 
       {"log", "every", IntegerKey{&c.log.every, 1}, "steps"},
       {"log", "nonprivate", FlagKey{&c.log.nonprivate}, "loss, clip rate, batch size: they are not private"},

@@ -140,6 +140,22 @@ Split load_dataset(const DataSpec& spec, const std::string& data_root, const Pro
   return split;
 }
 
+Dataset load_test_set(const DataSpec& spec, const std::string& data_root, const Progress& progress) {
+  check_spec(spec);
+  if (spec.format == "image_folder") return load_dataset(spec, data_root, progress).test;
+  const fs::path path = find_data(spec.path, data_root);
+  Dataset test;
+  if (spec.format == "idx") {
+    test = read_idx_folder(path, kIdxTest, spec.label_count ? spec.label_count : kIdxLabels, progress);
+  } else {
+    const CifarKind kind = cifar_kind(spec);
+    PG_CHECK_AS(FormatError, is_folder(path), shown(path), ": is not a folder, wanted one of .bin files");
+    test = read_cifar(in_folder(path, cifar_test_files(kind)), kind, read_cifar_names(path, kind), progress);
+  }
+  finish(spec, short_name(path) + " (test)", &test);
+  return test;
+}
+
 Pool load_pool(const DataSpec& spec, const std::string& provenance, const std::string& data_root,
                const Progress& progress) {
   check_spec(spec);

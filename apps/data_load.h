@@ -53,6 +53,10 @@ std::filesystem::path find_data(const std::string& path, const std::string& data
 //   THROWS: Error, FormatError.
 Split load_dataset(const DataSpec& spec, const std::string& data_root = {}, const Progress& progress = {});
 
+// The test split alone: evaluating needs no private data. (image_folder: both are read, to agree on the
+// classes.)
+Dataset load_test_set(const DataSpec& spec, const std::string& data_root = {}, const Progress& progress = {});
+
 // A pool of public images: ROOT/<class>/* (image_folder), one .bin file or the training files of a folder
 // (cifar10, cifar100), or the training files (idx).
 //   REQUIRES: `provenance` is one non-empty line.   THROWS: Error, FormatError.

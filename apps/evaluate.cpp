@@ -8,18 +8,19 @@
 
 #include <fmt/format.h>
 
+#include <cmath>
+
 namespace pergrad::apps {
 
 EvaluateResult evaluate(const EvaluateOptions& options, Console& console) {
   const CheckpointRead read = read_checkpoint_info(options.path);
   if (!read.warning.empty()) console.warning(read.warning);
   const Config config = parse_config(read.info.config_toml, shown(read.file));
-  const Split split = load_dataset(data_spec(config), options.data_root,
-                                   [&](std::string_view what, int64_t done, int64_t total) {
-                                     console.progress(fmt::format("{}: {} of {}", what, done, total));
-                                   });
+  const Dataset test = load_test_set(data_spec(config), options.data_root,
+                                     [&](std::string_view what, int64_t done, int64_t total) {
+                                       console.progress(fmt::format("{}: {} of {}", what, done, total));
+                                     });
   console.clear();
-  const Dataset& test = split.test;
   const CheckpointInfo& info = read.info;
   PG_CHECK(test.height == info.height && test.width == info.width && test.channels == info.channels &&
                test.label_count == info.labels,
@@ -35,7 +36,8 @@ EvaluateResult evaluate(const EvaluateOptions& options, Console& console) {
     load_weights(options.path, model.parameters(), averaged);
     const Score score = score_of(model, test, normalisation(config), exec_of(options.threads));
     result.json["test_accuracy" + suffix] = score.accuracy();
-    result.json["test_loss" + suffix] = score.loss / static_cast<double>(score.images);
+    const double loss = score.loss / static_cast<double>(score.images);
+    result.json["test_loss" + suffix] = std::isfinite(loss) ? nlohmann::ordered_json(loss) : "inf";
     result.text += fmt::format("{:.2f} % of {} test images ({} weights)\n", 100 * score.accuracy(),
                                thousands(score.images), name);
   };

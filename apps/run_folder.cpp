@@ -113,12 +113,19 @@ RunFolder::RunFolder(fs::path path, Config config, int lock)
 RunFolder::RunFolder(RunFolder&& other) noexcept
     : path_(std::move(other.path_)),
       config_(std::move(other.config_)),
+      made_here_(std::exchange(other.made_here_, false)),
       lock_(std::exchange(other.lock_, -1)),
       metrics_(std::exchange(other.metrics_, -1)),
       dataset_tag_(std::move(other.dataset_tag_)) {}
 
 RunFolder::~RunFolder() {
   if (metrics_ >= 0) ::close(metrics_);
+  if (made_here_) {
+    std::error_code ignored;
+    for (const fs::path& file : {path_ / kConfig, path_ / kRun, path_ / kKey, ledger(), path_ / kLock})
+      fs::remove(file, ignored);
+    fs::remove(path_, ignored);  // only if nothing else is in it
+  }
   if (lock_ >= 0) ::close(lock_);  // gives the lock back
 }
 
@@ -135,6 +142,7 @@ RunFolder RunFolder::create(const fs::path& path, const Config& config) {
   require_nothing();
   RunFolder folder(path, config, take_lock(path));
   require_nothing();  // another process may have been quicker
+  folder.made_here_ = true;
   write_file_atomically(path / kConfig, resolved_toml(config));
   return folder;
 }

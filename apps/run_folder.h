@@ -32,6 +32,10 @@ class RunFolder {
   RunFolder& operator=(const RunFolder&) = delete;
   RunFolder& operator=(RunFolder&&) = delete;
 
+  // A new folder goes again with this object unless keep() was called: a start that is refused leaves
+  // nothing. Call it before the first release.
+  void keep() { made_here_ = false; }
+
   const std::filesystem::path& path() const { return path_; }
   std::filesystem::path ledger() const { return path_ / "ledger.jsonl"; }
 
@@ -61,6 +65,7 @@ class RunFolder {
   RunFolder(std::filesystem::path path, Config config, int lock);
   std::filesystem::path path_;
   Config config_;
+  bool made_here_ = false;  // and nothing released yet
   int lock_ = -1;
   int metrics_ = -1;
   std::string dataset_tag_;

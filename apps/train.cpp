@@ -1,17 +1,16 @@
 // train: plugs the floors together. What decides the guarantee is in dp/; here are order, files and
 // progress.
 #include "apps/train.h"
-#include "core/philox.h"
 
 #include "apps/atomic_file.h"
 #include "apps/checkpoint.h"
 #include "apps/data_load.h"
+#include "apps/planning.h"
 #include "apps/run_folder.h"
 #include "apps/scoring.h"
+#include "apps/shuffled_batches.h"
 #include "augment/view_source.h"
 #include "dp/accountant.h"
-#include "dp/accounting/accountant.h"
-#include "dp/accounting/calibrate.h"
 #include "dp/mechanism.h"
 #include "dp/nonprivate.h"
 #include "dp/sampler.h"
@@ -24,7 +23,7 @@
 #include <cmath>
 #include <csignal>
 #include <limits>
-#include <numeric>
+#include <unordered_set>
 
 namespace pergrad::apps {
 namespace {
@@ -59,81 +58,21 @@ double seconds_since(Clock::time_point begin) {
 
 Json bound_json(double epsilon) { return std::isfinite(epsilon) ? Json(epsilon) : Json("inf"); }
 
-// Epsilon of `releases` equal releases of a plan.
-dp::PrivacyCost cost_of_releases(const dp::Plan& plan, int64_t parameters, int64_t releases) {
-  return dp::cost_of({{plan.effective_noise_multiplier(), plan->sampling_rate, releases, parameters,
-                       plan.noise_std_on_grid()}},
-                     plan->delta);
-}
-
-// The smallest noise multiplier, within 0.1 %, whose whole plan (discrete noise included) costs at most
-// epsilon.
-dp::Plan plan_of(const Config& config, int64_t n_examples, int64_t parameters) {
-  if (config.privacy.noise_multiplier)
-    return dp::Plan(plan_settings(config, n_examples, *config.privacy.noise_multiplier));
-  const double target = *config.privacy.epsilon;
-  const dp::Plan shape(plan_settings(config, n_examples, 1.0));  // for q as sampled, and the sensitivity
-  double sigma = accounting::noise_multiplier_for(target, shape->delta, shape->sampling_rate, shape->steps) *
-                 shape.sensitivity_in_clips();
-  for (int attempt = 0; attempt < 100; ++attempt, sigma *= 1.0001) {  // the grid's slack may cost a hair more
-    const dp::Plan plan(plan_settings(config, n_examples, sigma));
-    if (dp::planned_cost(plan, parameters).epsilon_upper <= target) return plan;
-  }
-  throw PrivacyError(concat("privacy.epsilon: ", target, " is out of reach for ", parameters,
-                            " parameters and ", shape->steps, " steps"));
-}
-
-// Batches without privacy: epochs of a shuffled data set, a function of (key, step). Several examples stand
-// in one unit, so that a row is their mean: an ordinary batch gradient, computed as one would without
-// privacy.
-class ShuffledBatches {
- public:
-  ShuffledBatches(const Key& key, int64_t examples, int64_t batch)
-      : key_(key), batch_(std::min(batch, examples)) {
-    order_.resize(static_cast<size_t>(examples));
-    for (int64_t group = std::min<int64_t>(batch_, 16); group > 1; --group)
-      if (batch_ % group == 0) {
-        group_ = group;
-        break;
-      }
-  }
-  int64_t group() const { return group_; }  // examples in a unit
-  std::vector<Unit> draw(int64_t step) {
-    const int64_t per_epoch = static_cast<int64_t>(order_.size()) / batch_;
-    shuffle(step / per_epoch);
-    const auto first = order_.begin() + step % per_epoch * batch_;
-    std::vector<Unit> units;
-    for (int64_t i = 0; i < batch_; i += group_) {
-      units.push_back({{first + i, first + i + group_}});
-      std::sort(units.back().ids.begin(), units.back().ids.end());
-    }
-    return units;
-  }
-
- private:
-  void shuffle(int64_t epoch) {
-    if (epoch == epoch_) return;
-    epoch_ = epoch;
-    std::iota(order_.begin(), order_.end(), 0);
-    PhiloxStream random = PhiloxStream::of(key_, epoch, 0);
-    for (size_t i = order_.size(); i > 1; --i)
-      std::swap(order_[i - 1], order_[random.below(static_cast<uint32_t>(i))]);
-  }
-  Key key_;
-  int64_t batch_, group_ = 1, epoch_ = -1;
-  std::vector<int64_t> order_;
-};
-
-// Units in memory at a time: what was asked for, or what fits in the budget.
-int64_t chunk_rows(const SpeedConfig& speed, int64_t parameters, int64_t row_numbers, int threads) {
-  if (speed.max_examples > 0) return speed.max_examples;
-  const double budget = static_cast<double>(speed.max_memory_mb) * 1024 * 1024 / 2;
-  const double row = 4.0 * static_cast<double>(parameters + row_numbers);
-  return std::clamp<int64_t>(static_cast<int64_t>(budget / row), threads, 256);
-}
-
 // "fashion-mnist" of "fashion-mnist (train)".
 std::string dataset_name(const Dataset& train) { return train.name.substr(0, train.name.rfind(" (")); }
+
+// An image that is in both would be mixed into the views of others as if it were public.
+void check_pool_is_not_private(const Dataset& pool, const Dataset& train) {
+  const auto bytes = [](const Dataset& data, int64_t id) {
+    const auto image = data.image(id);
+    return std::string_view(reinterpret_cast<const char*>(image.data()), image.size());
+  };
+  std::unordered_set<std::string_view> images;
+  for (int64_t id = 0; id < train.size(); ++id) images.insert(bytes(train, id));
+  for (int64_t i = 0; i < pool.size(); ++i)
+    PG_CHECK_AS(PrivacyError, !images.contains(bytes(pool, i)), "pool.path: image ", i,
+                " of the public pool is in the training data");
+}
 
 // Everything that a run consists of, in the order in which it is made.
 class Training {
@@ -173,7 +112,10 @@ class Training {
   }
 
   TrainResult run() {
+    if (options_.resume && step_ == config_.train.steps && path_exists(folder_.path() / "summary.json"))
+      return finished_before();
     announce();
+    folder_.keep();
     const InterruptGuard guard;
     const auto begin = Clock::now();
     const int64_t first = step_;
@@ -217,6 +159,7 @@ class Training {
     Pool pool =
         load_pool(pool_spec(config_, split_.train), config_.pool.provenance, options_.data_root, progress());
     check_pool_matches(pool, split_.train);
+    check_pool_is_not_private(pool.images, split_.train);
     return augment::PublicPool(std::move(pool.images), pool.provenance);
   }
   RunFolder open_folder() const {
@@ -284,6 +227,11 @@ class Training {
                       std::ceil(cost.epsilon_upper * 1e4) / 1e4, plan->delta,
                       plan.microbatches() ? "example (micro-batches: 2C)" : "example", plan->noise_multiplier,
                       plan->sampling_rate, thousands(plan->steps), plan->clip_norm));
+      if (config_.data.examples == 0)
+        console_.message(fmt::format("  the number of examples, {}, is taken as public (data.examples)",
+                                     thousands(split_.train.size())));
+      if (cost.epsilon_upper > 20)
+        console_.warning(fmt::format("an epsilon of {:.3g} promises next to nothing", cost.epsilon_upper));
       if (config_.noise_source == "reproducible")
         console_.warning(
             "noise.source = \"reproducible\": whoever knows the seed and the data can subtract the noise");
@@ -309,6 +257,7 @@ class Training {
       const dp::PrivateGradient gradient = dp::private_step(*sampler_, views_, watch, *mechanism_, step_,
                                                             chunk_, exec_, look ? &stats : nullptr);
       optimizer_->step(model_.parameters(), gradient.values(), rate);
+      check_finite();
       if (look) {
         const auto rows = static_cast<double>(std::max<int64_t>(1, stats.nonprivate_rows));
         line["nonprivate_loss"] = watch.nonprivate_sum / rows;
@@ -321,13 +270,15 @@ class Training {
       const std::vector<Unit> units = shuffled_.draw(step_);
       const dp::NonPrivateGradient gradient = dp::nonprivate_step(units, views_, watch, step_, chunk_, exec_);
       optimizer_->step(model_.parameters(), gradient.values(), rate);
+      check_finite();
       if (log) line["nonprivate_loss"] = watch.nonprivate_sum / static_cast<double>(units.size());
     }
     if (ema_on()) ema_.update(model_.parameters().flat());
     const double elapsed = seconds_since(begin);
     if (log) {
       if (private_) line["epsilon"] = bound_json(spent().epsilon_upper);
-      line["seconds"] = std::round(elapsed * 1000) / 1000;
+      // How long a step took tells how many examples were drawn.
+      if (config_.log.nonprivate || !private_) line["nonprivate_seconds"] = std::round(elapsed * 1000) / 1000;
       folder_.append_metrics(line);
     }
     if (console_.due()) {
@@ -369,10 +320,19 @@ class Training {
     if (!planned_) planned_ = dp::planned_cost(*plan_, model_.parameters().size());
     return *planned_;
   }
+  // So many steps of the plan, each released once.
+  dp::Phase phase_of(int64_t steps) const {
+    const dp::Plan& plan = *plan_;
+    return {plan.effective_noise_multiplier(), plan->sampling_rate, steps, model_.parameters().size(),
+            plan.noise_std_on_grid()};
+  }
   // What all releases on the ledger cost so far; kept until there are more.
   const dp::PrivacyCost& spent() {
-    if (!spent_ || spent_->releases != ledger_->releases())
-      spent_ = cost_of_releases(*plan_, model_.parameters().size(), ledger_->releases());
+    if (!spent_ || spent_for_ != ledger_->releases()) {
+      spent_for_ = ledger_->releases();
+      spent_ = ledger_->forks() == 0 ? dp::cost_of({phase_of(spent_for_)}, plan_.value()->delta)
+                                     : dp::spent_cost(folder_.ledger().string(), plan_.value()->delta);
+    }
     return *spent_;
   }
   // Steps that were released more than once (forks) cost more than was planned. Refuse to go on where
@@ -380,11 +340,25 @@ class Training {
   void check_budget() {
     const int64_t forks = ledger_->forks();
     if (forks <= 0 || !config_.privacy.epsilon) return;
-    const double cost =
-        cost_of_releases(*plan_, model_.parameters().size(), config_.train.steps + forks).epsilon_upper;
+    std::vector<dp::Phase> phases = dp::read_ledger(folder_.ledger().string());
+    phases.push_back(phase_of(config_.train.steps - (ledger_->releases() - forks)));
+    const double cost = dp::cost_of(phases, plan_.value()->delta).epsilon_upper;
     PG_CHECK_AS(PrivacyError, cost <= *config_.privacy.epsilon, "privacy.epsilon: ", forks,
                 " steps were released a second time with another sum; finishing would cost epsilon ", cost,
                 " instead of ", *config_.privacy.epsilon);
+  }
+
+  // The weights are released: looking at them costs nothing.
+  void check_finite() const {
+    const Tensor& weights = model_.parameters().flat();
+    PG_CHECK(std::ranges::all_of(weights.values<float>(), [](float w) { return std::isfinite(w); }),
+             "training diverged in step ", step_, ": a weight is not finite; lower train.learning_rate");
+  }
+
+  // Nothing is left to do: say again what was said at the end.
+  TrainResult finished_before() {
+    return {Json::parse(read_file(folder_.path() / "summary.json")),
+            fmt::format("all {} steps were done before; see {}\n", thousands(step_), shown(folder_.path()))};
   }
 
   void evaluate_now() {
@@ -427,6 +401,9 @@ class Training {
     const double averaged =
         ema_on() ? score_with(model_, ema_.values(), split_.test, normalisation_, exec_).accuracy()
                  : raw.accuracy();
+    if (!std::isfinite(raw.loss))
+      console_.warning(
+          "the loss on the test set is not finite: training diverged; lower train.learning_rate");
     const double views_per_second = static_cast<double>(steps) * views_a_step() / std::max(seconds, 1e-3);
     Json summary{{"test_accuracy", raw.accuracy()}, {"test_accuracy_ema", averaged}};
     if (private_) {
@@ -456,6 +433,10 @@ class Training {
     summary["model"] = model_.title();
     summary["adjacency"] = "add_remove";
     summary["noise_source"] = private_ ? config_.noise_source : "none";
+    if (private_)
+      summary["guarantee_holds_against"] =
+          config_.noise_source == "secure" ? "anyone without run.key" : "anyone who does not know the seed";
+    summary["nonprivate_log"] = config_.log.nonprivate;
     summary["run_folder"] = folder_.path().string();
     summary["config_hash"] = config_hash(config_);
     summary["plan_hash"] = private_ ? plan_->hash() : "";
@@ -469,8 +450,9 @@ class Training {
             : fmt::format("stopped after {} of {} steps{}; go on with --resume --out {}\n", thousands(step_),
                           thousands(config_.train.steps), stopped_by.empty() ? "" : " (" + stopped_by + ")",
                           shown(folder_.path()));
-    text += fmt::format("  test accuracy   {:.2f} % (averaged weights), {:.2f} % (raw weights)\n",
-                        100 * averaged, 100 * raw.accuracy());
+    text += ema_on() ? fmt::format("  test accuracy   {:.2f} % (averaged weights), {:.2f} % (raw weights)\n",
+                                   100 * averaged, 100 * raw.accuracy())
+                     : fmt::format("  test accuracy   {:.2f} %\n", 100 * raw.accuracy());
     if (private_) {
       const double lower =
           summary["epsilon"]["lower"].is_number() ? summary["epsilon"]["lower"].get<double>() : 0.0;
@@ -478,6 +460,9 @@ class Training {
       text += fmt::format(
           "  privacy         epsilon in [{:.4f}, {:.4f}] at delta = {:g}; one example added or removed\n",
           std::floor(lower * 1e4) / 1e4, std::ceil(upper * 1e4) / 1e4, plan_.value()->delta);
+      if (config_.noise_source == "reproducible")
+        text +=
+            "                  against anyone who does not know the seed (noise.source = \"reproducible\")\n";
     } else {
       text += "  privacy         none\n";
     }
@@ -510,6 +495,7 @@ class Training {
   std::optional<dp::Ledger> ledger_;
   std::optional<dp::GaussianMechanism> mechanism_;
   std::optional<dp::PrivacyCost> planned_, spent_;
+  int64_t spent_for_ = 0;  // releases that spent_ is for
   std::optional<double> last_score_;
   int64_t chunk_ = 1;
   int64_t step_ = 0;  // updates done

@@ -1,9 +1,9 @@
 // The views of one private example: T, draws from the pool, mixes.
 #include "augment/augmenter.h"
-#include "core/philox.h"
 
 #include "augment/beta.h"
 #include "core/error.h"
+#include "core/philox.h"
 
 #include <algorithm>
 #include <memory>

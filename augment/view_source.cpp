@@ -1,8 +1,8 @@
 // From units to rows of views.
 #include "augment/view_source.h"
-#include "core/philox.h"
 
 #include "core/error.h"
+#include "core/philox.h"
 
 #include <algorithm>
 #include <span>

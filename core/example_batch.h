@@ -4,7 +4,6 @@
 #include "core/tensor.h"
 
 #include <cstdint>
-#include <string>
 #include <utility>
 #include <vector>
 
@@ -30,18 +29,6 @@ struct ExampleBatch {
 
   int64_t rows() const { return images.dim(0); }
   int64_t views() const { return images.dim(1); }
-};
-
-// Where each parameter lies in a row of P numbers, in the order of registration.
-struct ParameterLayout {
-  struct Entry {
-    std::string name;
-    Shape shape;
-    int64_t begin = 0;  // column range [begin, end)
-    int64_t end = 0;
-  };
-  std::vector<Entry> entries;
-  int64_t size() const { return entries.empty() ? 0 : entries.back().end; }
 };
 
 // Gradients [N, P] of the mean loss over the views of each row, not summed over anything else. Move-only: the

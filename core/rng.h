@@ -56,11 +56,6 @@ PG_HD inline void chacha20_block(const uint32_t key[8], uint32_t counter, const 
 class ChaChaStream {
  public:
   ChaChaStream(const Key& key, uint64_t step, uint32_t index);
-  // Go to block `counter` (64 bytes each): word i of the stream is word i % 16 of block i / 16.
-  void seek(uint32_t counter) {
-    counter_ = counter;
-    used_ = 16;
-  }
   uint32_t next_u32() {
     if (used_ == 16) refill();
     return block_[used_++];

@@ -14,6 +14,13 @@
 //    D[S] <= e^eta R[S] <= e^eta (e^eps R'[S] + delta') <= e^(eps + 2 eta) D'[S] + e^eta delta'.
 // So account for delta' = delta e^-eta and add 2 eta to epsilon. With 2^25 parameters, 2^12 steps, sigma 1
 // and 40 grid bits, eta is 2^-33.
+//
+// The k releases of one step, forks included (ledger.h), share its Poisson sample. Given the sample they are
+// Gaussian releases of k sums, each moved by at most C: one of a vector moved by sqrt(k) C. Later releases
+// may depend on earlier ones of other steps in any order: for each step the likelihood ratio is 1 - q + q
+// exp(B), B a Brownian motion run, as the adversary likes, to a time of at most k / sigma^2; the ratios are
+// positive martingales, and running each to its full time only raises a convex divergence (Jensen) and leaves
+// them independent.
 #include "dp/accountant.h"
 
 #include "core/error.h"

@@ -9,12 +9,15 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <charconv>
+#include <cmath>
 #include <cstring>
 #include <filesystem>
 #include <fstream>
 #include <iterator>
+#include <utility>
 
 namespace pergrad::dp {
 
@@ -170,14 +173,21 @@ std::vector<Phase> read_ledger(const std::string& path) {
   std::vector<Phase> phases;
   PG_CHECK(std::filesystem::is_regular_file(path), "ledger: ", path, ": there is no such file");
   const std::string text = read_file(path);
+  std::map<std::string, Phase> steps;  // "plan step" -> its releases
   for (std::string_view line : verified_lines(text, path)) {
     if (field(line, "type") == "plan") continue;
-    Phase next{number<double>(line, "noise_multiplier") / number<double>(line, "sensitivity_in_clips"),
-               number<double>(line, "sampling_rate"), 1, number<int64_t>(line, "parameters"),
-               number<int64_t>(line, "noise_std_on_grid")};
-    if (!phases.empty()) next.releases = phases.back().releases;  // so that == compares the rest
-    if (phases.empty() || next != phases.back()) phases.push_back(next), phases.back().releases = 0;
-    ++phases.back().releases;
+    const Phase one{number<double>(line, "noise_multiplier") / number<double>(line, "sensitivity_in_clips"),
+                    number<double>(line, "sampling_rate"), 0, number<int64_t>(line, "parameters"),
+                    number<int64_t>(line, "noise_std_on_grid")};
+    ++steps.try_emplace(concat(field(line, "plan_hash"), ' ', field(line, "step")), one)
+          .first->second.releases;
+  }
+  for (auto& [step, phase] : steps) {
+    const int64_t k = std::exchange(phase.releases, 0);
+    if (k > 1) phase.noise_multiplier *= (1 - 0x1p-50) / std::sqrt(static_cast<double>(k));
+    phase.parameters *= k;
+    const auto same = std::ranges::find_if(phases, [&](Phase p) { return p.releases = 0, p == phase; });
+    ++(same != phases.end() ? *same : phases.emplace_back(phase)).releases;
   }
   return phases;
 }

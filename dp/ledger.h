@@ -63,17 +63,18 @@ class Ledger {
   std::map<int64_t, int64_t> releases_of_step_;
 };
 
-// A run of equal releases.
+// Steps of equal cost. The k releases of one step, forks included, share one Poisson sample: together they
+// are one release of that sample with noise 1 / sqrt(k) of each (accountant.cpp), not k independent steps.
 struct Phase {
-  double noise_multiplier = 0;    // effective: noise std / sensitivity
+  double noise_multiplier = 0;    // effective: noise std / sensitivity / sqrt(k)
   double sampling_rate = 0;       // exactly the sampler's
-  int64_t releases = 0;           // lines, on all branches
-  int64_t parameters = 0;         // numbers in a release
+  int64_t releases = 0;           // steps
+  int64_t parameters = 0;         // numbers released in a step, on all branches
   int64_t noise_std_on_grid = 0;  // integer standard deviation of the discrete noise
   bool operator==(const Phase&) const = default;
 };
 
-// Verifies a ledger and returns its releases, runs of equal ones together; changes nothing.
+// Verifies a ledger and returns its steps, those of equal cost together; changes nothing.
 //   THROWS: PrivacyError naming the line that does not verify, Error if the file cannot be read.
 std::vector<Phase> read_ledger(const std::string& path);
 

@@ -66,7 +66,7 @@ PrivateGradient GaussianMechanism::release(ClippedSum&& sum, int64_t step, const
   const double unit = std::ldexp(plan_->clip_norm, -plan_->grid_bits) / plan_.divisor();
   exec.for_each(blocks, ReleaseBlock{&key, static_cast<uint64_t>(step), plan_.noise_std_on_grid(), unit,
                                      values, out.data<float>()});
-  return {std::move(out), step};
+  return PrivateGradient(std::move(out));
 }
 
 }  // namespace pergrad::dp

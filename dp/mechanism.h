@@ -18,13 +18,11 @@ class PrivateGradient {
   PrivateGradient(PrivateGradient&&) = default;
   PrivateGradient& operator=(PrivateGradient&&) = default;
   const Tensor& values() const { return values_; }
-  int64_t step() const { return step_; }
 
  private:
   friend class GaussianMechanism;
-  PrivateGradient(Tensor values, int64_t step) : values_(std::move(values)), step_(step) {}
+  explicit PrivateGradient(Tensor values) : values_(std::move(values)) {}
   Tensor values_;
-  int64_t step_;
 };
 
 class GaussianMechanism {

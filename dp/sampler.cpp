@@ -7,8 +7,8 @@ namespace pergrad::dp {
 
 PoissonSampler::PoissonSampler(const Plan& plan, const Key& run_key, int64_t n)
     : plan_(plan),
-      join_key_(derive_key(run_key, "sampler")),
-      bucket_key_(derive_key(run_key, "bucket")),
+      join_key_(derive_key(run_key, "sampler " + plan.hash())),
+      bucket_key_(derive_key(run_key, "bucket " + plan.hash())),
       n_(n) {
   PG_CHECK_AS(PrivacyError, n >= 0 && n <= plan->max_examples, "sampler: ", n,
               " examples, but the plan is for at most ", plan->max_examples);

@@ -12,7 +12,7 @@ namespace pergrad::dp {
 
 // draw(step): every example joins independently with probability plan->sampling_rate.
 //   Guarantee: example id joins iff plan.joins(word), word = 64-bit word number id of the ChaCha20 stream
-//   (run key, "sampler", step): a function of (key, step, id) alone. Adding or removing an example changes
+//   (run key, plan, step): a function of (key, step, id) alone. Adding or removing an example changes
 //   nobody else's draw. The draw may be empty; its size is private.
 //   Microbatches: each example that joined goes to one of plan.buckets() buckets by another word, again a
 //   function of (key, step, id); a unit is a bucket that is not empty. So one example changes exactly one

@@ -1,7 +1,7 @@
 // Parameters: every trainable number of a model in one flat array, declared once, found by name.
 #pragma once
 
-#include "core/example_batch.h"
+#include "core/parameter_layout.h"
 #include "core/rng.h"
 #include "core/tensor.h"
 

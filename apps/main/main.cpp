@@ -2,6 +2,7 @@
 #include "apps/atomic_file.h"
 #include "apps/bench.h"
 #include "apps/console.h"
+#include "apps/ledger_cost.h"
 #include "apps/evaluate.h"
 #include "apps/info.h"
 #include "apps/run_folder.h"
@@ -16,6 +17,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <csignal>
 #include <cstdio>
 #include <functional>
 #include <memory>
@@ -95,19 +97,21 @@ void add_evaluate(CLI::App& app, Common& common) {
 
 // `pergrad account ledger`: what a run's own record says it cost.
 void account_ledger(const Common& common, const std::filesystem::path& run) {
-  const Config config = read_run_config(run);
-  const pergrad::dp::PrivacyCost cost =
-      pergrad::dp::spent_cost((run / "ledger.jsonl").string(), config.privacy.delta);
+  const LedgerCost told = cost_of_run(run);
+  const pergrad::dp::PrivacyCost& cost = told.cost;
   const auto number = [](double v) { return std::isfinite(v) ? Json(v) : Json("inf"); };
   print(common,
         {{"epsilon", {{"lower", number(cost.epsilon_lower)}, {"upper", number(cost.epsilon_upper)}}},
          {"delta", cost.delta},
-         {"releases", cost.releases},
+         {"steps", cost.releases},
+         {"checkpoint_agrees", told.checkpoint_agrees},
          {"adjacency", "add_remove"},
          {"accountant", "rdp"},
          {"verified", true}},
-        fmt::format("the ledger verifies: {} releases, epsilon in [{:.6g}, {:.6g}] at delta = {:g}\n",
-                    cost.releases, cost.epsilon_lower, cost.epsilon_upper, cost.delta));
+        fmt::format(
+            "the ledger verifies: {} steps, epsilon in [{:.4f}, {:.4f}] at delta = {:g}{}\n", cost.releases,
+            std::floor(cost.epsilon_lower * 1e4) / 1e4, std::ceil(cost.epsilon_upper * 1e4) / 1e4, cost.delta,
+            told.checkpoint_agrees ? "" : " (no checkpoint to hold it against: a clean cut would not show)"));
 }
 
 void add_account(CLI::App& app, Common& common) {
@@ -256,6 +260,7 @@ int fail(int status, const std::string& what) {
 }  // namespace
 
 int main(int argc, char** argv) {
+  std::signal(SIGXFSZ, SIG_IGN);  // a file size limit is a failed write with a message, not a silent end
   Common common;
   try {
     CLI::App app("Trains image models with differential privacy, and says what it guarantees.", "pergrad");

@@ -274,7 +274,7 @@ TEST(BadRunFolder, Resuming) {
     const TempFolder tmp;
     const fs::path path = tmp / "run";
     const Config config = good_config(bad.source);
-    { RunFolder::create(path, config).run_key("data"); }
+    { kept_run(path, config).run_key("data"); }
     { RunFolder::resume(path, config).run_key("data"); }
     bad.damage(path);
     EXPECT_THAT(message_of([&] { RunFolder::resume(path, config).run_key("data"); }),
@@ -286,12 +286,12 @@ TEST(BadRunFolder, Resuming) {
 TEST(BadRunFolder, Creating) {
   const TempFolder tmp;
   spill(tmp / "file", "x");
-  EXPECT_THAT(message_of([&] { RunFolder::create(tmp / "file", good_config()); }), HasSubstr("is a file"));
-  EXPECT_THAT(message_of([&] { RunFolder::create(tmp / "file/run", good_config()); }),
+  EXPECT_THAT(message_of([&] { kept_run(tmp / "file", good_config()); }), HasSubstr("is a file"));
+  EXPECT_THAT(message_of([&] { kept_run(tmp / "file/run", good_config()); }),
               AllOf(HasSubstr("cannot create"), HasSubstr("Not a directory")));
-  EXPECT_THAT(message_of([&] { RunFolder::create("", good_config()); }), HasSubstr("--out"));
+  EXPECT_THAT(message_of([&] { kept_run("", good_config()); }), HasSubstr("--out"));
   fs::create_symlink("loop", tmp / "loop");
-  EXPECT_THAT(message_of([&] { RunFolder::create(tmp / "loop", good_config()); }),
+  EXPECT_THAT(message_of([&] { kept_run(tmp / "loop", good_config()); }),
               HasSubstr("Too many levels of symbolic links"));
 }
 
@@ -299,11 +299,10 @@ TEST(BadRunFolder, FullDisk) {
   const TempFolder tmp;
   {
     const SmallDisk disk(40);  // enough for the lock
-    EXPECT_THAT(message_of([&] { RunFolder::create(tmp / "run", good_config("secure")); }),
+    EXPECT_THAT(message_of([&] { kept_run(tmp / "run", good_config("secure")); }),
                 AllOf(HasSubstr("cannot write"), HasSubstr("config.toml: File too large")));
   }
-  RunFolder run =
-      RunFolder::create(tmp / "run", good_config("secure"));  // what was left does not stand in the way
+  RunFolder run = kept_run(tmp / "run", good_config("secure"));  // what was left does not stand in the way
   {
     const SmallDisk disk(40);
     EXPECT_THAT(message_of([&] { run.run_key("data"); }), HasSubstr("run.key: File too large"));
@@ -343,7 +342,7 @@ class Nobody {
 TEST(BadRunFolder, NoPermission) {
   const TempFolder tmp;
   fs::permissions(tmp.path(), fs::perms{0755});
-  { RunFolder::create(tmp / "run", good_config("secure")).run_key("data"); }
+  { kept_run(tmp / "run", good_config("secure")).run_key("data"); }
   spill(tmp / "secret.toml", kGood);
   fs::create_directory(tmp / "closed");
   for (const char* name : {"closed", "run"}) fs::permissions(tmp / name, fs::perms{0555});
@@ -352,9 +351,9 @@ TEST(BadRunFolder, NoPermission) {
   {
     const Nobody nobody;
     if (!nobody.ok()) GTEST_SKIP() << "root cannot become nobody here";
-    EXPECT_THAT(message_of([&] { RunFolder::create(tmp / "closed/run", good_config()); }),
+    EXPECT_THAT(message_of([&] { kept_run(tmp / "closed/run", good_config()); }),
                 AllOf(HasSubstr("cannot create"), HasSubstr("Permission denied")));
-    EXPECT_THAT(message_of([&] { RunFolder::create(tmp / "closed", good_config()); }),
+    EXPECT_THAT(message_of([&] { kept_run(tmp / "closed", good_config()); }),
                 AllOf(HasSubstr("cannot open"), HasSubstr("Permission denied")));
     EXPECT_THAT(message_of([&] { RunFolder::resume(tmp / "run", good_config("secure")); }),
                 AllOf(HasSubstr("cannot open"), HasSubstr("lock: Permission denied")));
@@ -372,13 +371,13 @@ TEST(BadRunFolder, NoPermission) {
 
 // Works for root, too: nobody can write to /proc.
 TEST(BadRunFolder, AFileSystemThatTakesNothing) {
-  EXPECT_THAT(message_of([] { RunFolder::create("/proc/pergrad-run", good_config()); }),
+  EXPECT_THAT(message_of([] { kept_run("/proc/pergrad-run", good_config()); }),
               HasSubstr("cannot create /proc/pergrad-run"));
 }
 
 TEST(BadRunFolder, MetricsWithoutAStep) {
   const TempFolder tmp;
-  RunFolder run = RunFolder::create(tmp / "run", good_config());
+  RunFolder run = kept_run(tmp / "run", good_config());
   EXPECT_THAT(message_of([&] { run.append_metrics({{"loss", 1}}); }), HasSubstr("without a step"));
   EXPECT_THAT(message_of([&] { run.append_metrics({{"step", "1"}}); }), HasSubstr("without a step"));
 }

@@ -45,6 +45,7 @@ channels = 3
 label_count = 20
 coarse_labels = true
 train_limit = 1000
+examples = 2000
 [model]
 name = "sequential"
 depth = 22
@@ -135,6 +136,7 @@ TEST(Config, EveryKeyIsRead) {
   EXPECT_EQ(c.data.spec.label_count, 20);
   EXPECT_TRUE(c.data.spec.coarse_labels);
   EXPECT_EQ(c.data.train_limit, 1000);
+  EXPECT_EQ(c.data.examples, 2000);
   EXPECT_THAT(c.data.deviation, ElementsAre(0.5, 0.25, 1e-3));
   EXPECT_EQ(c.model.name, "sequential");
   EXPECT_EQ(c.model.groups, 4);

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "apps/config.h"
+#include "apps/run_folder.h"
 #include "core/error.h"
 #include "tests/apps/temp_folder.h"
 
@@ -63,6 +64,13 @@ std::string message_of(const F& f) {
     return error.what();
   }
   return "";
+}
+
+// A new run that has begun: its folder stays when the object goes.
+inline RunFolder kept_run(const fs::path& path, const Config& config) {
+  RunFolder folder = RunFolder::create(path, config);
+  folder.keep();
+  return folder;
 }
 
 }  // namespace pergrad::apps

@@ -22,28 +22,39 @@ unsigned mode_of(const fs::path& path) {
   return ::stat(path.c_str(), &status) == 0 ? status.st_mode & 07777 : 0;
 }
 
+TEST(RunFolder, ARefusedStartLeavesNothing) {
+  const TempFolder folder;
+  const Config config = good_config();
+  {
+    RunFolder run = RunFolder::create(folder / "run", config);
+    run.run_key("fingerprint");
+    EXPECT_TRUE(fs::exists(folder / "run" / "config.toml"));
+  }
+  EXPECT_FALSE(fs::exists(folder / "run"));
+}
+
 TEST(RunFolder, MadeAndResumed) {
   const TempFolder tmp;
   const fs::path path = tmp / "a/b/run";
   {
-    const RunFolder run = RunFolder::create(path, good_config());
+    const RunFolder run = kept_run(path, good_config());
     EXPECT_EQ(run.path(), path);
     EXPECT_TRUE(read_run_config(path) == good_config());
   }
-  EXPECT_THAT(message_of([&] { RunFolder::create(path, good_config()); }), HasSubstr("is not empty"));
+  EXPECT_THAT(message_of([&] { kept_run(path, good_config()); }), HasSubstr("is not empty"));
   const RunFolder again = RunFolder::resume(path, good_config());
   EXPECT_EQ(again.ledger(), path / "ledger.jsonl");
 }
 
 TEST(RunFolder, AnEmptyFolderWillDo) {
   const TempFolder tmp;
-  EXPECT_NO_THROW(RunFolder::create(tmp.path(), good_config()));
+  EXPECT_NO_THROW(kept_run(tmp.path(), good_config()));
 }
 
 TEST(RunFolder, LeavesAForeignFolderAlone) {
   const TempFolder tmp;
   spill(tmp / "thesis.tex", "x");
-  EXPECT_THAT(message_of([&] { RunFolder::create(tmp.path(), good_config()); }), HasSubstr("is not empty"));
+  EXPECT_THAT(message_of([&] { kept_run(tmp.path(), good_config()); }), HasSubstr("is not empty"));
   EXPECT_EQ(std::distance(fs::directory_iterator(tmp.path()), fs::directory_iterator()), 1);
   EXPECT_THAT(message_of([&] { RunFolder::resume(tmp.path(), good_config()); }),
               HasSubstr("no config.toml in it, nothing to resume"));
@@ -59,7 +70,7 @@ TEST(RunFolder, OneProcessAtATime) {
   const pid_t child = ::fork();
   ASSERT_GE(child, 0);
   if (child == 0) {
-    const RunFolder run = RunFolder::create(path, good_config());
+    const RunFolder run = kept_run(path, good_config());
     char byte = 'x';
     const bool told = ::write(ready[1], &byte, 1) == 1 && ::read(done[0], &byte, 1) == 1;
     ::_exit(told ? 0 : 1);
@@ -76,14 +87,14 @@ TEST(RunFolder, OneProcessAtATime) {
 
 TEST(RunFolder, MovedItKeepsTheLock) {
   const TempFolder tmp;
-  RunFolder first = RunFolder::create(tmp / "run", good_config());
+  RunFolder first = kept_run(tmp / "run", good_config());
   const RunFolder second = std::move(first);
   EXPECT_THAT(message_of([&] { RunFolder::resume(tmp / "run", good_config()); }), HasSubstr("is in use"));
 }
 
 TEST(RunFolder, ResumesOnlyTheSameConfig) {
   const TempFolder tmp;
-  { RunFolder::create(tmp / "run", good_config()); }
+  { kept_run(tmp / "run", good_config()); }
   EXPECT_THAT(
       message_of([&] {
         RunFolder::resume(tmp / "run", good_config("reproducible", {"train.steps=21", "train.seed=2"}));
@@ -100,13 +111,13 @@ TEST(RunFolder, SecureKeyIsASecretThatStays) {
   const TempFolder tmp;
   Key key, other;
   {
-    RunFolder run = RunFolder::create(tmp / "run", good_config("secure"));
+    RunFolder run = kept_run(tmp / "run", good_config("secure"));
     EXPECT_FALSE(fs::exists(tmp / "run/run.key"));
     key = run.run_key("fingerprint");
     EXPECT_EQ(mode_of(tmp / "run/run.key"), 0600u);
     EXPECT_THAT(slurp(tmp / "run/run.key"), SizeIs(65));
     EXPECT_THAT(run.dataset_tag(), SizeIs(64));
-    other = RunFolder::create(tmp / "other", good_config("secure")).run_key("fingerprint");
+    other = kept_run(tmp / "other", good_config("secure")).run_key("fingerprint");
   }
   EXPECT_FALSE(key == other);
   RunFolder run = RunFolder::resume(tmp / "run", good_config("secure"));
@@ -117,8 +128,8 @@ TEST(RunFolder, SecureKeyIsASecretThatStays) {
 // The tag in checkpoints must not tell which data it is to those who can guess the data but lack the key.
 TEST(RunFolder, DatasetTagDependsOnTheSecretKey) {
   const TempFolder tmp;
-  RunFolder a = RunFolder::create(tmp / "a", good_config("secure"));
-  RunFolder b = RunFolder::create(tmp / "b", good_config("secure"));
+  RunFolder a = kept_run(tmp / "a", good_config("secure"));
+  RunFolder b = kept_run(tmp / "b", good_config("secure"));
   a.run_key("fingerprint");
   b.run_key("fingerprint");
   EXPECT_NE(a.dataset_tag(), b.dataset_tag());
@@ -129,7 +140,7 @@ TEST(RunFolder, ReproducibleKeyIsAFunctionOfSeedConfigAndData) {
   const TempFolder tmp;
   int count = 0;
   const auto key_of = [&](const std::vector<std::string>& set, const std::string& data) {
-    return RunFolder::create(tmp / concat(count++), good_config("reproducible", set)).run_key(data);
+    return kept_run(tmp / concat(count++), good_config("reproducible", set)).run_key(data);
   };
   const Key key = key_of({}, "data");
   EXPECT_TRUE(key == key_of({}, "data"));
@@ -148,7 +159,7 @@ TEST(RunFolder, MetricsAreRewound) {
   const fs::path metrics = tmp / "run/metrics.jsonl";
   std::string uninterrupted;
   {
-    RunFolder run = RunFolder::create(tmp / "run", good_config());
+    RunFolder run = kept_run(tmp / "run", good_config());
     for (int step = 0; step < 10; ++step) run.append_metrics({{"step", step}, {"learning_rate", 0.5}});
     run.sync_metrics();
     uninterrupted = slurp(metrics);
@@ -172,7 +183,7 @@ TEST(RunFolder, MetricsAreRewound) {
 
 TEST(RunFolder, AFullDiskLeavesWholeLines) {
   const TempFolder tmp;
-  RunFolder run = RunFolder::create(tmp / "run", good_config());
+  RunFolder run = kept_run(tmp / "run", good_config());
   run.append_metrics({{"step", 0}});
   const std::string before = slurp(tmp / "run/metrics.jsonl");
   {
@@ -189,7 +200,7 @@ TEST(RunFolder, AFullDiskLeavesWholeLines) {
 
 TEST(RunFolder, SummaryIsReplaced) {
   const TempFolder tmp;
-  RunFolder run = RunFolder::create(tmp / "run", good_config());
+  RunFolder run = kept_run(tmp / "run", good_config());
   run.write_summary({{"steps_done", 1}});
   run.write_summary({{"steps_done", 2}, {"epsilon", "inf"}});
   EXPECT_EQ(slurp(tmp / "run/summary.json"), "{\n  \"steps_done\": 2,\n  \"epsilon\": \"inf\"\n}\n");

@@ -198,5 +198,92 @@ TEST(Train, MixesWithAPublicPool) {
   EXPECT_NE(slurp(folder / "run" / "ledger.jsonl").find("made by the test"), std::string::npos);
 }
 
+TEST(Train, ARefusedStartLeavesNoFolder) {
+  const TempFolder folder;
+  const auto config = write_toy_config(folder, 4);
+  for (const char* change : {"augment.crop_padding=12", "model.layers=[\"conv 16 k99\", \"classifier\"]",
+                             "speed.threads=65536", "train.expected_batch_size=1000"}) {
+    EXPECT_EQ(run(folder, {"train", config, "--out", folder / "run", "--set", change}).status, 2) << change;
+    EXPECT_FALSE(std::filesystem::exists(folder / "run")) << change;
+  }
+  EXPECT_EQ(run(folder, {"train", config, "--out", folder / "run"}).status, 0);
+}
+
+TEST(Train, DivergenceIsSaid) {
+  const TempFolder folder;
+  const auto config = write_toy_config(folder, 4);
+  // Weights that are not finite end the run; finite ones whose loss is not are said at its end.
+  for (const auto& [rate, status] :
+       {std::pair{"train.learning_rate=1e300", 2}, {"train.learning_rate=1e38", 0}}) {
+    std::filesystem::remove_all(folder / "run");
+    const Outcome done = run(folder, {"train", config, "--out", folder / "run", "--set", rate});
+    EXPECT_EQ(done.status, status) << rate << done.err;
+    EXPECT_NE(done.err.find("diverged"), std::string::npos) << done.err;
+  }
+}
+
+TEST(Train, ThePoolMustNotHoldTrainingImages) {
+  const TempFolder folder;
+  const auto config = write_toy_config(folder, 4);
+  std::string with_pool = slurp(config) + "[pool]\nformat = \"idx\"\npath = \"" + (folder / "toy").string() +
+                          "\"\nprovenance = \"not public at all\"\n";
+  with_pool.replace(with_pool.find("mix = 2"), 7, "mix = 2\npool = 2");
+  spill(folder / "pool.toml", with_pool);
+  const Outcome done =
+      run(folder, {"train", folder / "pool.toml", "--out", folder / "run", "--set", "data.train_limit=100"});
+  EXPECT_EQ(done.status, 3) << done.err;
+  EXPECT_NE(done.err.find("is in the training data"), std::string::npos) << done.err;
+}
+
+TEST(Train, EvaluatingNeedsNoPrivateData) {
+  const TempFolder folder;
+  const auto config = write_toy_config(folder, 4);
+  ASSERT_EQ(run(folder, {"train", config, "--out", folder / "run"}).status, 0);
+  for (const char* file : {"train-images-idx3-ubyte", "train-labels-idx1-ubyte"})
+    std::filesystem::remove(folder / "toy" / file);
+  const Outcome done = run(folder, {"evaluate", folder / "run", "--json"});
+  EXPECT_EQ(done.status, 0) << done.err;
+}
+
+TEST(Train, AFinishedRunIsNotTouchedAgain) {
+  const TempFolder folder;
+  const auto config = write_toy_config(folder, 4);
+  ASSERT_EQ(run(folder, {"train", config, "--out", folder / "run"}).status, 0);
+  const std::string summary = slurp(folder / "run" / "summary.json");
+  EXPECT_EQ(run(folder, {"train", config, "--out", folder / "run", "--resume"}).status, 0);
+  EXPECT_EQ(slurp(folder / "run" / "summary.json"), summary);
+}
+
+TEST(Train, ACutLedgerDoesNotVerifyBesideItsCheckpoint) {
+  const TempFolder folder;
+  const auto config = write_toy_config(folder, 6);
+  const auto ledger = folder / "run" / "ledger.jsonl";
+  ASSERT_EQ(run(folder, {"train", config, "--out", folder / "run"}).status, 0);
+  std::string text = slurp(ledger);
+  text.erase(text.rfind('\n', text.size() - 2) + 1);  // its last line, cleanly
+  spill(ledger, text);
+  EXPECT_EQ(run(folder, {"account", "ledger", folder / "run"}).status, 3);
+  EXPECT_EQ(run(folder, {"train", config, "--out", folder / "run", "--resume"}).status, 3);
+}
+
+// N is what the config says, not what is in the file: one example more or less changes no plan.
+TEST(Train, ThePlanDoesNotDependOnThePrivateNumberOfExamples) {
+  const TempFolder folder;
+  const auto config = write_toy_config(folder, 2);
+  std::string first;
+  for (const char* limit : {"data.train_limit=256", "data.train_limit=255"}) {
+    std::filesystem::remove_all(folder / "run");
+    // train_limit itself is public and in the config; the plan is what must not move.
+    const Outcome done = run(folder, {"train", config, "--out", folder / "run", "--set", limit, "--set",
+                                      "data.examples=300", "--json"});
+    ASSERT_EQ(done.status, 0) << done.err;
+    const std::string plan = done.json().at("plan_hash");
+    if (first.empty()) first = plan;
+    EXPECT_EQ(plan, first);
+  }
+  const Outcome more = run(folder, {"train", config, "--out", folder / "more", "--set", "data.examples=100"});
+  EXPECT_EQ(more.status, 2);
+}
+
 }  // namespace
 }  // namespace pergrad::test

@@ -27,8 +27,26 @@ TEST(Accountant, PlanAndLedgerAgreeAndForksCost) {
   for (int64_t step = 10; step < 20; ++step)
     ledger.append(step, 1000, sha256_hex("fork" + std::to_string(step)));
   const PrivacyCost forked = spent_cost(folder.ledger(), 1e-5);
-  EXPECT_EQ(forked.releases, 30);
-  EXPECT_NEAR(forked.epsilon_upper, accounting::epsilon_interval({{1.7, 0.125, 30}}, 1e-5).upper, 1e-7);
+  EXPECT_EQ(forked.releases, 20);  // steps
+  const double twice = 1.7 / std::sqrt(2);
+  EXPECT_NEAR(forked.epsilon_upper,
+              accounting::epsilon_interval({{1.7, 0.125, 10}, {twice, 0.125, 10}}, 1e-5).upper, 1e-7);
+}
+
+// A step released k times on one Poisson sample is no k steps: the sample amplifies once.
+TEST(Accountant, ForksOfAStepShareItsSample) {
+  PlanSettings s = settings();
+  s.noise_multiplier = 1;
+  s.sampling_rate = 0.03125;
+  s.steps = 1;
+  const Plan plan(s);
+  Folder folder;
+  Ledger ledger(folder.ledger(), plan);
+  for (int branch = 0; branch < 20; ++branch) ledger.append(0, 10, sha256_hex(std::to_string(branch)));
+  EXPECT_EQ(ledger.forks(), 19);
+  const double spent = spent_cost(folder.ledger(), 1e-5).epsilon_upper;
+  EXPECT_NEAR(spent, accounting::epsilon_interval({{1 / std::sqrt(20.0), 0.03125, 1}}, 1e-5).upper, 1e-6);
+  EXPECT_GT(spent, 5 * accounting::epsilon_interval({{1, 0.03125, 20}}, 1e-5).upper);
 }
 
 TEST(Accountant, MicrobatchesHalveSigmaAndPhasesAdd) {

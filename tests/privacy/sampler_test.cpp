@@ -4,6 +4,7 @@
 
 #include <gtest/gtest.h>
 
+#include <map>
 #include <set>
 
 namespace pergrad::dp {
@@ -31,10 +32,10 @@ TEST(Sampler, JoinsExactlyThoseWhoseWordIsBelowTheThreshold) {
     const auto ids = ids_of(sampler.draw(step));
     const std::set<int64_t> drawn(ids.begin(), ids.end());
     EXPECT_EQ(drawn.size(), ids.size());
-    for (int64_t id = 2999; id >= 0; --id) {  // backwards: each word is found on its own
-      ChaChaStream stream(derive_key(kKey, "sampler"), static_cast<uint64_t>(step), 0);
-      stream.seek(static_cast<uint32_t>(id / 8));
-      for (int64_t skip = 0; skip < id % 8; ++skip) stream.next_u64();
+    for (int64_t id = 2999; id >= 0; id -= 7) {  // backwards: each word is found on its own
+      const Key key = derive_key(kKey, "sampler " + sampler.plan().hash());
+      ChaChaStream stream(key, static_cast<uint64_t>(step), 0);
+      for (int64_t skip = 0; skip < id; ++skip) stream.next_u64();
       ASSERT_EQ(drawn.contains(id), stream.next_u64() < uint64_t{1844674407370955264}) << id;  // 0.1 * 2^64
     }
   }
@@ -138,20 +139,24 @@ TEST(Microbatches, OneExampleChangesOneBucket) {
   EXPECT_LT(std::fabs(together - pairs / 30), kSigmas * std::sqrt(2 * pairs / 30));
 }
 
-// The same words under a lower rate: some of the examples leave, from anywhere. Those that stay keep their
-// groups.
+// Each example that joined goes where its own word says, whoever else joined and in whatever place it stands.
 TEST(Microbatches, WhoElseJoinedDoesNotMatter) {
-  const PoissonSampler many(plan_for(0.5, 4, 120), kKey, 400), few(plan_for(0.2, 4, 120), kKey, 400);
+  const Plan plan = plan_for(0.5, 4, 120);
+  const PoissonSampler sampler(plan, kKey, 400);
+  const Key key = derive_key(kKey, "bucket " + plan.hash());
   for (int64_t step = 0; step < 50; ++step) {
-    const auto stay = ids_of(few.draw(step));
-    std::vector<Unit> expected;
-    for (Unit unit : many.draw(step)) {
-      std::erase_if(unit.ids, [&](int64_t id) { return std::ranges::find(stay, id) == stay.end(); });
-      if (!unit.ids.empty()) expected.push_back(unit);
-    }
-    const auto drawn = few.draw(step);
+    const std::vector<Unit> drawn = sampler.draw(step);
+    std::map<uint64_t, std::vector<int64_t>> expected;
+    for (int64_t id : ids_of(drawn))
+      expected[ChaChaStream(key, static_cast<uint64_t>(step), static_cast<uint32_t>(id))
+                   .below(static_cast<uint64_t>(plan.buckets()))]
+          .push_back(id);
     ASSERT_EQ(drawn.size(), expected.size());
-    for (size_t i = 0; i < drawn.size(); ++i) ASSERT_EQ(drawn[i].ids, expected[i].ids);
+    auto unit = drawn.begin();
+    for (auto& [bucket, ids] : expected) {
+      std::sort(ids.begin(), ids.end());
+      ASSERT_EQ((unit++)->ids, ids);
+    }
   }
 }
 

@@ -1,0 +1,45 @@
+// cost_of_run.
+#include "apps/ledger_cost.h"
+
+#include "apps/atomic_file.h"
+#include "apps/checkpoint.h"
+#include "core/error.h"
+#include "dp/ledger.h"
+
+#include <charconv>
+
+namespace pergrad::apps {
+namespace {
+
+// The delta of the last plan line. The plan stands in the ledger as canonical text, "...\ndelta=1e-05\n...".
+double recorded_delta(const std::string& ledger, const std::string& name) {
+  const std::string key = "\\ndelta=";
+  const size_t at = ledger.rfind(key);
+  double delta = 0;
+  if (at != std::string::npos) {
+    const char* first = ledger.data() + at + key.size();
+    std::from_chars(first, ledger.data() + ledger.size(), delta);
+  }
+  PG_CHECK_AS(PrivacyError, delta > 0 && delta < 1, name, ": names no plan");
+  return delta;
+}
+
+}  // namespace
+
+LedgerCost cost_of_run(const std::filesystem::path& run_folder) {
+  const std::filesystem::path path = run_folder / "ledger.jsonl";
+  const std::vector<dp::Phase> phases = dp::read_ledger(path.string());  // verifies
+  const std::string text = read_file(path);
+  LedgerCost told;
+  told.cost = dp::cost_of(phases, recorded_delta(text, shown(path)));
+  if (has_checkpoint(run_folder)) {
+    const std::string head = read_checkpoint_info(run_folder).info.ledger_head;
+    PG_CHECK_AS(
+        PrivacyError, text.find("\"hash\":\"" + head + "\"") != std::string::npos, shown(path),
+        ": does not hold the release that the checkpoint was made after: the ledger was cut or replaced");
+    told.checkpoint_agrees = true;
+  }
+  return told;
+}
+
+}  // namespace pergrad::apps

@@ -1,0 +1,34 @@
+// plan_of and chunk_rows.
+#include "apps/planning.h"
+
+#include "core/error.h"
+#include "dp/accountant.h"
+#include "dp/accounting/calibrate.h"
+
+#include <algorithm>
+
+namespace pergrad::apps {
+
+dp::Plan plan_of(const Config& config, int64_t n_examples, int64_t parameters) {
+  if (config.privacy.noise_multiplier)
+    return dp::Plan(plan_settings(config, n_examples, *config.privacy.noise_multiplier));
+  const double target = *config.privacy.epsilon;
+  const dp::Plan shape(plan_settings(config, n_examples, 1.0));  // for q as sampled, and the sensitivity
+  double sigma = accounting::noise_multiplier_for(target, shape->delta, shape->sampling_rate, shape->steps) *
+                 shape.sensitivity_in_clips();
+  for (int attempt = 0; attempt < 100; ++attempt, sigma *= 1.0001) {  // the grid's slack may cost a hair more
+    const dp::Plan plan(plan_settings(config, n_examples, sigma));
+    if (dp::planned_cost(plan, parameters).epsilon_upper <= target) return plan;
+  }
+  throw PrivacyError(concat("privacy.epsilon: ", target, " is out of reach for ", parameters,
+                            " parameters and ", shape->steps, " steps"));
+}
+
+int64_t chunk_rows(const SpeedConfig& speed, int64_t parameters, int64_t row_numbers, int threads) {
+  if (speed.max_examples > 0) return speed.max_examples;
+  const double budget = static_cast<double>(speed.max_memory_mb) * 1024 * 1024 / 2;
+  const double row = 4.0 * static_cast<double>(parameters + row_numbers);
+  return std::clamp<int64_t>(static_cast<int64_t>(budget / row), threads, 256);
+}
+
+}  // namespace pergrad::apps
