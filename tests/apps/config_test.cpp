@@ -45,7 +45,7 @@ channels = 3
 label_count = 20
 coarse_labels = true
 train_limit = 1000
-examples = 2000
+examples = 1024
 [model]
 name = "sequential"
 depth = 22
@@ -136,7 +136,7 @@ TEST(Config, EveryKeyIsRead) {
   EXPECT_EQ(c.data.spec.label_count, 20);
   EXPECT_TRUE(c.data.spec.coarse_labels);
   EXPECT_EQ(c.data.train_limit, 1000);
-  EXPECT_EQ(c.data.examples, 2000);
+  EXPECT_EQ(c.data.examples, 1024);
   EXPECT_THAT(c.data.deviation, ElementsAre(0.5, 0.25, 1e-3));
   EXPECT_EQ(c.model.name, "sequential");
   EXPECT_EQ(c.model.groups, 4);
@@ -269,7 +269,7 @@ TEST(Config, CheckedWithTheData) {
 
 TEST(Config, PlanSettings) {
   const Config c = parse_config(kEverything, "e.toml");
-  const dp::PlanSettings p = plan_settings(c, 1024, 1.25);
+  const dp::PlanSettings p = plan_settings(c, 1000, 1.25);  // data.examples is 1024
   EXPECT_EQ(p.sampling_rate, 0.25);
   EXPECT_EQ(p.noise_multiplier, 1.25);
   EXPECT_EQ(p.clip_norm, 0.3);

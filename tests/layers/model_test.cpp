@@ -30,8 +30,7 @@ TEST(Model, LinearIsOneMatrix) {
 }
 
 TEST(Model, SmallCnnHasItsShapes) {
-  // 28x28 -> conv 16 k5 s2 p2: 14x14x16 -> conv 32 k3 s2 p1: 7x7x32 = 1568 -> labels; a gain for each
-  // channel.
+  // 28x28 -> conv 16 k5 s2 p2: 14x14x16 -> conv 32 k3 s2 p1: 7x7x32 = 1568 -> labels.
   const Model model(named("small_cnn"), {28, 28, 1}, 10);
   EXPECT_EQ(model.parameters().size(),
             (25 * 16 + 16) + 2 * 16 + (9 * 16 * 32 + 32) + 2 * 32 + (1568 * 10 + 10));
