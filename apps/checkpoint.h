@@ -27,7 +27,7 @@ struct CheckpointInfo {
   std::string config_hash;
   std::string config_toml;  // resolved_toml: the checkpoint alone can be evaluated
   std::string plan_hash;    // empty without privacy
-  std::string dataset_tag;  // RunFolder::dataset_tag(): keyed, so that it tells nothing of the data
+  std::string dataset_tag;  // RunFolder::dataset_tag(): keyed: tells nothing of the data without the run key
   std::string ledger_head;  // empty without privacy
   std::string model_title;  // "wide_resnet-16-4"
   std::vector<std::string> class_names;  // [L], or empty

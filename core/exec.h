@@ -2,7 +2,7 @@
 // thread.
 //
 // PG_HD marks functions that run on both devices. CpuExec runs a named functor over [0, n) with OpenMP,
-// static schedule. No atomics: runs repeat bit for bit. The CUDA twin has the same verbs.
+// static schedule. No atomics in results: runs repeat bit for bit. The CUDA twin has the same verbs.
 #pragma once
 
 #include <atomic>
