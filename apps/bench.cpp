@@ -3,6 +3,9 @@
 
 #include "apps/scoring.h"
 #include "augment/view_source.h"
+#include "dp/accounting/accountant.h"
+#include "dp/accounting/calibrate.h"
+#include "dp/accounting/rdp.h"
 #include "dp/clip_and_sum.h"
 #include "dp/ledger.h"
 #include "dp/mechanism.h"
@@ -294,6 +297,40 @@ BenchResult bench_step(const Config& config, Console& console) {
       model.title(), thousands(model.parameters().size()), examples, settings.views(), exec.threads,
       conv_instruction_set(), fmt::format("{:.1f}", private_rate), fmt::format("{:.1f}", nonprivate_rate),
       private_rate / nonprivate_rate, bytes_text(static_cast<double>(peak)));
+  return result;
+}
+
+BenchResult bench_accountant() {
+  using namespace accounting;
+  BenchResult result;
+  result.json["rows"] = Json::array();
+  const auto add_row = [&](const std::string& what, const Range& epsilon, double seconds) {
+    const double width = epsilon.upper > 0 ? 1 - epsilon.lower / epsilon.upper : 0;
+    result.json["rows"].push_back({{"what", what},
+                                   {"epsilon", {{"lower", epsilon.lower}, {"upper", epsilon.upper}}},
+                                   {"seconds", seconds}});
+    result.text += fmt::format("{:<58} {:9.2f} ms  epsilon {:.8g}, relative width {:.1e}\n", what,
+                               1e3 * seconds, epsilon.upper, width);
+  };
+  const auto add_interval = [&](const std::string& what, const Phase& phase, double delta, double precision) {
+    Interval epsilon;
+    const double seconds =
+        median_seconds(0.2, [&] { epsilon = epsilon_interval({phase}, delta, precision); });
+    add_row(what, epsilon, seconds);
+  };
+  const Phase usual{3.0, 0.08192, 2500}, rare{1.0, 1e-4, 100000};
+  add_interval("sigma 3, q 0.08192, 2,500 steps, delta 1e-5", usual, 1e-5, 1e-4);
+  add_interval("the same, 1,000,000 steps", {3.0, 0.08192, 1000000}, 1e-5, 1e-4);
+  add_interval("the same, 2,500 steps, precision 1e-6", usual, 1e-5, 1e-6);
+  add_interval("sigma 1, q 1e-4, 100,000 steps, delta 1e-6", rare, 1e-6, 1e-4);
+  add_interval("the same, precision 1e-6", rare, 1e-6, 1e-6);
+  double sigma = 0, rdp = 0;
+  const double calibration =
+      median_seconds(0.2, [&] { sigma = noise_multiplier_for(8, 1e-5, 0.08192, 2500); });
+  add_row("noise multiplier for epsilon 8, q 0.08192, 2,500 steps",
+          epsilon_interval({{sigma, 0.08192, 2500}}, 1e-5), calibration);
+  const double renyi = median_seconds(0.2, [&] { rdp = rdp_epsilon({usual}, 1e-5).value; });
+  add_row("Renyi divergences: sigma 3, q 0.08192, 2,500 steps", {0, rdp}, renyi);
   return result;
 }
 

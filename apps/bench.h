@@ -24,6 +24,9 @@ BenchResult bench_kernels(Console& console);
 //   Examples a step: speed.max_examples (32 if that is 0). Medians of several steps after a warm-up.
 BenchResult bench_step(const Config& config, Console& console);
 
+// The accountant on its own: certified intervals at several widths, an inverse problem. One thread.
+BenchResult bench_accountant();
+
 // What bench_step measures without a config: WRN-16-4 on 32x32x3, 16 views.
 std::string bench_step_default_config();
 

@@ -101,6 +101,9 @@ class Training {
       sampler_.emplace(*plan_, key_, split_.train.size());
       ledger_.emplace(folder_.ledger().string(), *plan_);
       mechanism_.emplace(*plan_, key_, *ledger_);
+      mechanism_->before_release = [this](int64_t step, int64_t parameters, const std::string& tag) {
+        if (ledger_->would_fork(step, tag)) check_budget_with(step, parameters, tag);
+      };
       noise_variance =
           std::pow(plan_.value()->noise_multiplier * plan_.value()->clip_norm / plan_->divisor(), 2);
     }
@@ -336,16 +339,37 @@ class Training {
     return *spent_;
   }
   // Steps that were released more than once (forks) cost more than was planned. Refuse to go on where
-  // finishing would cost more than the epsilon that the config promises.
+  // finishing would cost more than the epsilon that the config promises: before a step ...
   void check_budget() {
     const int64_t forks = ledger_->forks();
-    if (forks <= 0 || !config_.privacy.epsilon) return;
-    std::vector<dp::Phase> phases = dp::read_ledger(folder_.ledger().string());
-    phases.push_back(phase_of(config_.train.steps - (ledger_->releases() - forks)));
+    if (forks == judged_forks_) return;
+    check_budget_of(folder_.ledger(), ledger_->releases(), forks);
+    judged_forks_ = forks;
+  }
+  // ... and, once it is known that a step would be released a second time with another sum, before that is
+  // recorded or any noise is drawn. Tried on a copy of the ledger.
+  void check_budget_with(int64_t step, int64_t parameters, const std::string& tag) {
+    const std::filesystem::path tried = folder_.path() / "ledger.tried.jsonl";
+    std::filesystem::copy_file(folder_.ledger(), tried, std::filesystem::copy_options::overwrite_existing);
+    try {
+      dp::Ledger ledger(tried.string(), *plan_);
+      ledger.append(step, parameters, tag);
+      check_budget_of(tried, ledger.releases(), ledger.forks());
+    } catch (...) {
+      std::filesystem::remove(tried);
+      throw;
+    }
+    std::filesystem::remove(tried);
+  }
+  void check_budget_of(const std::filesystem::path& ledger, int64_t releases, int64_t forks) {
+    if (!config_.privacy.epsilon) return;
+    std::vector<dp::Phase> phases = dp::read_ledger(ledger.string());
+    phases.push_back(phase_of(config_.train.steps - (releases - forks)));
     const double cost = dp::cost_of(phases, plan_.value()->delta).epsilon_upper;
-    PG_CHECK_AS(PrivacyError, cost <= *config_.privacy.epsilon, "privacy.epsilon: ", forks,
-                " steps were released a second time with another sum; finishing would cost epsilon ", cost,
-                " instead of ", *config_.privacy.epsilon);
+    PG_CHECK_AS(
+        PrivacyError, cost <= *config_.privacy.epsilon, "privacy.epsilon: ", forks,
+        " steps were or would be released a second time with another sum; finishing would cost epsilon ",
+        cost, " instead of ", *config_.privacy.epsilon);
   }
 
   // The weights are released: looking at them costs nothing.
@@ -410,6 +434,7 @@ class Training {
       const dp::PrivacyCost cost = dp::spent_cost(folder_.ledger().string(), plan_.value()->delta);
       summary["epsilon"] = {{"lower", bound_json(cost.epsilon_lower)},
                             {"upper", bound_json(cost.epsilon_upper)}};
+      summary["rdp_epsilon"] = bound_json(cost.rdp_epsilon);
       summary["delta"] = plan_.value()->delta;
       summary["noise_multiplier"] = plan_.value()->noise_multiplier;
       summary["sampling_rate"] = plan_.value()->sampling_rate;
@@ -495,7 +520,8 @@ class Training {
   std::optional<dp::Ledger> ledger_;
   std::optional<dp::GaussianMechanism> mechanism_;
   std::optional<dp::PrivacyCost> planned_, spent_;
-  int64_t spent_for_ = 0;  // releases that spent_ is for
+  int64_t spent_for_ = 0;     // releases that spent_ is for
+  int64_t judged_forks_ = 0;  // with so many the budget was seen to hold
   std::optional<double> last_score_;
   int64_t chunk_ = 1;
   int64_t step_ = 0;  // updates done

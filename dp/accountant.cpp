@@ -25,6 +25,7 @@
 
 #include "core/error.h"
 #include "dp/accounting/accountant.h"
+#include "dp/accounting/rdp.h"
 
 #include <cmath>
 
@@ -48,7 +49,10 @@ PrivacyCost cost_of(const std::vector<Phase>& phases, double delta) {
   const accounting::Interval epsilon = accounting::epsilon_interval(continuous, delta_left);
   cost.epsilon_lower = epsilon.lower;
   cost.epsilon_upper = epsilon.upper + 2 * cost.grid_slack;
-  cost.rdp_order = epsilon.rdp_order;
+  const accounting::RdpBound rdp = accounting::rdp_epsilon(continuous, delta_left);
+  cost.rdp_epsilon = rdp.value + 2 * cost.grid_slack;
+  cost.rdp_order = rdp.order;
+  cost.accountant = epsilon.accountant;
   return cost;
 }
 

@@ -6,6 +6,7 @@
 
 #include <cstdint>
 #include <string>
+#include <string_view>
 #include <vector>
 
 namespace pergrad::dp {
@@ -14,10 +15,12 @@ namespace pergrad::dp {
 struct PrivacyCost {
   double epsilon_lower = 0;  // no proof for the continuous Gaussian can go below: how tight the upper end is
   double epsilon_upper = 0;  // the guarantee; may be infinity
-  double rdp_order = 0;      // the order of the Renyi divergence it comes from
+  double rdp_epsilon = 0;    // a larger one, by Renyi divergences, for who would rather read less proof
+  double rdp_order = 0;      // and its order
+  std::string_view accountant = "pld";  // what made epsilon_upper: "pld", or "rdp" where that could not
   double delta = 0;
   int64_t releases = 0;
-  double grid_slack = 0;  // eta of accountant.cpp: what the discrete noise costs; epsilon_upper holds 2 eta
+  double grid_slack = 0;  // eta of accountant.cpp: what the discrete noise costs; both upper ends hold 2 eta
 };
 
 // All phases together.   THROWS: PrivacyError if delta is not in (0, 1).

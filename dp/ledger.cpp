@@ -169,6 +169,10 @@ Ledger::Receipt Ledger::append(int64_t step, int64_t parameters, std::string_vie
   return {std::string(tag), branch, false};
 }
 
+bool Ledger::would_fork(int64_t step, std::string_view tag) const {
+  return releases_of_step_.contains(step) && !branches_.contains(concat(plan_.hash(), ' ', step, ' ', tag));
+}
+
 std::vector<Phase> read_ledger(const std::string& path) {
   std::vector<Phase> phases;
   PG_CHECK(std::filesystem::is_regular_file(path), "ledger: ", path, ": there is no such file");

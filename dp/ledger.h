@@ -40,6 +40,8 @@ class Ledger {
   //   replay; the same step with anything else is a fork: a new branch, charged as a further release.
   //   THROWS: Error if the line could not be written: earlier lines stay, and nothing may be released.
   Receipt append(int64_t step, int64_t parameters, std::string_view tag);
+  // The step was released before, and not with this tag.
+  bool would_fork(int64_t step, std::string_view tag) const;
 
   const std::string& plan_hash() const { return plan_hash_; }
   const std::string& head() const { return head_; }  // hash of the last line

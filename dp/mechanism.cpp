@@ -58,6 +58,7 @@ PrivateGradient GaussianMechanism::release(ClippedSum&& sum, int64_t step, const
   const std::span<const int64_t> values = owned.nonprivate_values();
   const std::string tag = to_hex(
       hmac_sha256(tag_key.bytes, {reinterpret_cast<const uint8_t*>(values.data()), values.size_bytes()}));
+  if (before_release) before_release(step, P, tag);
   // ... it is charged before there is any noise, and the receipt keys the noise: two sums never share noise.
   const Ledger::Receipt receipt = ledger_.append(step, P, tag);
   const Key key = derive_key(noise_key_, receipt.tag);

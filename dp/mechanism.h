@@ -9,6 +9,8 @@
 #include "dp/plan.h"
 
 #include <cstdint>
+#include <functional>
+#include <string>
 
 namespace pergrad::dp {
 
@@ -45,6 +47,10 @@ class GaussianMechanism {
   PrivateGradient release(ClippedSum&& sum, int64_t step, const CpuExec& exec = {});
 
   const Plan& plan() const { return plan_; }
+
+  // Called with the tag of every release before it is recorded and noise is drawn. May throw: nothing is
+  // released then. For budgets.
+  std::function<void(int64_t step, int64_t parameters, const std::string& tag)> before_release;
 
  private:
   Plan plan_;

@@ -102,16 +102,33 @@ void account_ledger(const Common& common, const std::filesystem::path& run) {
   const auto number = [](double v) { return std::isfinite(v) ? Json(v) : Json("inf"); };
   print(common,
         {{"epsilon", {{"lower", number(cost.epsilon_lower)}, {"upper", number(cost.epsilon_upper)}}},
+         {"rdp_epsilon", number(cost.rdp_epsilon)},
+         {"rdp_order", number(cost.rdp_order)},
          {"delta", cost.delta},
          {"steps", cost.releases},
          {"checkpoint_agrees", told.checkpoint_agrees},
          {"adjacency", "add_remove"},
-         {"accountant", "rdp"},
+         {"accountant", cost.accountant},
          {"verified", true}},
         fmt::format(
-            "the ledger verifies: {} steps, epsilon in [{:.4f}, {:.4f}] at delta = {:g}{}\n", cost.releases,
-            std::floor(cost.epsilon_lower * 1e4) / 1e4, std::ceil(cost.epsilon_upper * 1e4) / 1e4, cost.delta,
+            "the ledger verifies: {} steps, epsilon in [{:.4f}, {:.4f}] at delta = {:g} (Renyi alone: "
+            "{:.4f}){}\n",
+            cost.releases, std::floor(cost.epsilon_lower * 1e4) / 1e4,
+            std::ceil(cost.epsilon_upper * 1e4) / 1e4, cost.delta, std::ceil(cost.rdp_epsilon * 1e4) / 1e4,
             told.checkpoint_agrees ? "" : " (no checkpoint to hold it against: a clean cut would not show)"));
+}
+
+// "1.1,0.01,500" of --phase.
+pergrad::accounting::Phase parse_phase(const std::string& text) {
+  pergrad::accounting::Phase phase;
+  long long steps = 0;
+  int used = -1;
+  const int read = std::sscanf(text.c_str(), "%lf,%lf,%lld%n", &phase.noise_multiplier, &phase.sampling_rate,
+                               &steps, &used);
+  if (read != 3 || used != static_cast<int>(text.size()))
+    throw std::invalid_argument("--phase: got \"" + text + "\", wanted SIGMA,Q,STEPS such as 1.1,0.01,500");
+  phase.steps = steps;
+  return phase;
 }
 
 void add_account(CLI::App& app, Common& common) {
@@ -124,38 +141,71 @@ void add_account(CLI::App& app, Common& common) {
     std::vector<std::string> flags;
   };
   const std::vector<Verb> verbs = {
-      {"epsilon", "epsilon for delta", account_epsilon, {"noise", "rate", "steps", "delta"}},
-      {"delta", "delta for epsilon", account_delta, {"noise", "rate", "steps", "epsilon"}},
-      {"noise",
-       "the smallest noise multiplier for a target",
-       account_noise,
-       {"target", "delta", "rate", "steps"}},
-      {"steps", "how many steps a target allows", account_steps, {"target", "delta", "rate", "noise"}},
-      {"curve", "epsilon over delta and delta over epsilon", account_curve, {"noise", "rate", "steps"}}};
+      {"epsilon", "epsilon for delta", account_epsilon, {"run", "delta"}},
+      {"delta", "delta for epsilon", account_delta, {"run", "epsilon"}},
+      {"noise", "the smallest noise multiplier for a target", account_noise, {"target", "rate", "steps"}},
+      {"steps", "how many steps a target allows", account_steps, {"target", "rate", "noise"}},
+      {"batch",
+       "the largest expected batch size for a target",
+       account_batch,
+       {"target", "noise", "steps", "examples"}},
+      {"curve", "epsilon over delta and delta over epsilon", account_curve, {"run", "csv"}},
+      {"trade-off", "errors of whoever tells two neighbours apart", account_trade_off, {"run", "csv"}}};
   for (const Verb& v : verbs) {
     CLI::App* sub = verb(*account, common, v.name, v.what);
+    auto csv = std::make_shared<std::filesystem::path>();
+    auto phases = std::make_shared<std::vector<std::string>>();
+    const auto noise = [&] {
+      return sub->add_option("--noise-multiplier", ask->noise_multiplier,
+                             "noise standard deviation / clip norm");
+    };
+    const auto rate = [&] {
+      return sub->add_option("--sampling-rate", ask->sampling_rate,
+                             "probability that an example joins a step");
+    };
+    const auto steps = [&] { return sub->add_option("--steps", ask->steps, "number of steps"); };
     for (const std::string& flag : v.flags) {
-      if (flag == "noise")
-        sub->add_option("--noise-multiplier", ask->noise_multiplier, "noise standard deviation / clip norm")
-            ->required();
-      if (flag == "rate")
-        sub->add_option("--sampling-rate", ask->sampling_rate, "probability that an example joins a step")
-            ->required();
-      if (flag == "steps") sub->add_option("--steps", ask->steps, "number of steps")->required();
-      if (flag == "delta") sub->add_option("--delta", ask->delta, "a probability")->required();
+      if (flag == "noise") noise()->required();
+      if (flag == "rate") rate()->required();
+      if (flag == "steps") steps()->required();
+      if (flag == "examples")
+        sub->add_option("--examples", ask->examples, "number of training examples")->required();
       if (flag == "epsilon") sub->add_option("--epsilon", ask->epsilon, "privacy loss")->required();
       if (flag == "target")
         sub->add_option("--target-epsilon", ask->epsilon, "epsilon to stay below")->required();
+      if (flag == "delta" || flag == "target")
+        sub->add_option("--delta", ask->delta, "a probability")->required();
+      if (flag == "csv") sub->add_option("--csv", *csv, "also write the curve to this file");
+      if (flag == "run") {
+        auto* list =
+            sub->add_option("--phase", *phases, "SIGMA,Q,STEPS: one of several plans of a run; repeatable");
+        for (CLI::Option* one : {noise(), rate(), steps()}) list->excludes(one);
+        sub->add_option("--sampling", ask->sampling, "how batches are drawn")
+            ->check(CLI::IsMember({"poisson", "full_batch", "without_replacement", "shuffle"}))
+            ->capture_default_str();
+        sub->add_option("--adjacency", ask->adjacency, "what neighbours are")
+            ->check(CLI::IsMember({"add_remove", "substitution"}))
+            ->capture_default_str();
+        sub->add_option("--precision", ask->precision, "relative width of intervals to aim at")
+            ->capture_default_str();
+      }
     }
-    auto csv = std::make_shared<std::filesystem::path>();
-    if (std::string(v.name) == "curve") sub->add_option("--csv", *csv, "also write the curve to this file");
-    sub->final_callback([ask, csv, answer = v.answer, &common] {
-      common.action = [ask, csv, answer, &common] {
-        const AccountAnswer result = answer(*ask);
-        if (!csv->empty()) write_file_atomically(*csv, result.csv);
-        print(common, result.json, result.text);
-      };
-    });
+    sub->final_callback(
+        [ask, csv, phases, answer = v.answer, asks_for_run = v.flags[0] == "run", sub, &common] {
+          if (asks_for_run && phases->empty()) {
+            for (const char* name : {"--noise-multiplier", "--sampling-rate", "--steps"}) {
+              const bool given = sub->count(name) > 0 ||
+                                 (std::string(name) == "--sampling-rate" && ask->sampling == "full_batch");
+              if (!given) throw CLI::RequiredError(name);
+            }
+          }
+          common.action = [ask, csv, phases, answer, &common] {
+            for (const std::string& text : *phases) ask->phases.push_back(parse_phase(text));
+            const AccountAnswer result = answer(*ask);
+            if (!csv->empty()) write_file_atomically(*csv, result.csv);
+            print(common, result.json, result.text);
+          };
+        });
   }
   auto run = std::make_shared<std::filesystem::path>();
   CLI::App* ledger = verb(*account, common, "ledger", "verify a run's ledger and recompute what it cost");
@@ -226,6 +276,12 @@ void add_bench(CLI::App& app, Common& common) {
   });
   auto config = std::make_shared<std::filesystem::path>();
   auto changes = std::make_shared<ConfigChanges>();
+  verb(*bench, common, "accountant", "intervals and inverse problems, one thread")->final_callback([&common] {
+    common.action = [&common] {
+      const BenchResult result = bench_accountant();
+      print(common, result.json, result.text);
+    };
+  });
   CLI::App* step = verb(*bench, common, "step", "one training step on synthetic images");
   step->add_option("config", *config, "model, views and examples (default: WRN-16-4, 16 views)");
   step->add_option("--set", changes->set, "section.key=value, once for each change")->allow_extra_args(false);

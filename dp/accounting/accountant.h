@@ -11,16 +11,17 @@
 
 namespace pergrad::accounting {
 
-struct Interval {
-  double lower;                 // certified; 0 at worst
-  double upper;                 // certified; may be infinity
-  double rdp;                   // the bound by Renyi divergences alone, kept as a second opinion
-  double rdp_order;             // and its order
-  std::string_view accountant;  // which accountant made `upper`: "rdp"
+struct Range {
+  double lower = 0.0, upper = 0.0;  // both certified; 0 and infinity at worst
+};
+struct Interval : Range {               // the larger of the two directions:
+  Range remove = {}, add = {};          // an example leaves, an example joins
+  std::string_view accountant = "pld";  // what made `upper`: "pld", or "rdp" where no contour did better
 };
 
 // All phases together. No phase, or only phases of 0 steps: [0, 0].
-Interval epsilon_interval(const Phases& phases, double delta);
-Interval delta_interval(const Phases& phases, double epsilon);
+// precision: the relative width that is aimed at; usually met for epsilon in [0.01, 100] and delta >= 1e-12.
+Interval epsilon_interval(const Phases& phases, double delta, double precision = 1e-4);
+Interval delta_interval(const Phases& phases, double epsilon, double precision = 1e-4);
 
 }  // namespace pergrad::accounting

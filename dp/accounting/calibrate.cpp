@@ -1,69 +1,122 @@
-// calibrate.cpp: inverse problems by bisection on the upper bound.
+// calibrate.cpp: inverse problems: false position on the upper bound, near what Renyi divergences allow.
 #include "dp/accounting/calibrate.h"
 
+#include <algorithm>
 #include <cmath>
+#include <sstream>
 #include <stdexcept>
-#include <string>
 
+#include "dp/accounting/accountant.h"
 #include "dp/accounting/rdp.h"
 
 namespace pergrad::accounting {
 namespace {
 
-// What a budget is spent against. The bisections keep `too much` and `allowed` apart by calling this alone.
-double epsilon_upper(const Phase& phase, double delta) { return rdp_epsilon({phase}, delta).value; }
+constexpr double kPrecision = 5e-5;  // relative, of what is looked for
+constexpr double kSearch = 4e-4;     // relative, of the epsilons on the way
+constexpr double kAsked = 1e-4;      // of whoever asks what the answer costs
 
 [[noreturn]] void out_of_reach(double target_epsilon, const char* why) {
-  throw std::invalid_argument("accounting: target epsilon " + std::to_string(target_epsilon) + " " + why);
+  std::ostringstream message;
+  message << "accounting: target epsilon " << target_epsilon << " " << why;
+  throw std::invalid_argument(message.str());
+}
+
+// The largest x in [least, most] with cost(x) <= target, to within `precision` (relative), or to 1 if x is
+// whole. cost grows with x. 0 if there is none. Starts at x = guess.
+template <class F>
+double largest_within(const F& cost, double target, double guess, double least, double most, double precision,
+                      bool whole) {
+  const auto over = [&](double x) { return std::clamp(std::log(cost(x) / target), -50.0, 50.0); };
+  double low = std::clamp(guess, least, most), high = low, at_low = over(low), at_high = at_low;
+  for (double factor = 1.02; at_low > 0.0; factor *= factor * 1.1) {
+    if (low == least) return 0.0;
+    high = low;
+    at_high = at_low;
+    low = std::max(whole ? std::floor(low / factor) : low / factor, least);
+    at_low = over(low);
+  }
+  for (double factor = 1.02; at_high <= 0.0; factor *= factor * 1.1) {
+    if (high == most) return most;
+    low = high;
+    at_low = at_high;
+    high = std::min(whole ? std::ceil(high * factor) : high * factor, most);
+    at_high = over(high);
+  }
+  int kept = 0;  // +1: the upper end was kept in the last round, -1: the lower
+  while (whole ? high - low > 1.0 : high > low * (1.0 + precision)) {
+    const double edge = whole ? 0.0 : 0.3 * precision;
+    const double position = std::clamp(at_low / (at_low - at_high), edge, 1.0 - edge);
+    double middle = std::clamp(low * std::pow(high / low, position), low * (1.0 + edge), high * (1.0 - edge));
+    if (whole) middle = std::clamp(std::round(middle), low + 1.0, high - 1.0);
+    const double here = over(middle);
+    if (here <= 0.0) {
+      low = middle;
+      at_low = here;
+      if (kept > 0) at_high *= 0.5;
+      kept = 1;
+    } else {
+      high = middle;
+      at_high = here;
+      if (kept < 0) at_low *= 0.5;
+      kept = -1;
+    }
+  }
+  return low;
+}
+
+// The largest x that the accountant allows: first roughly by Renyi divergences, which are quick.
+template <class F>
+double largest_allowed(const F& phase_of, double target, double delta, double guess, double least,
+                       double most, bool whole) {
+  check_epsilon(target);
+  check_delta(delta);
+  if (target == 0.0) out_of_reach(target, "is out of reach");
+  const auto quick = [&](double x) { return rdp_epsilon({phase_of(x)}, delta).value; };
+  const auto tight = [&](double x) {
+    return epsilon_interval({phase_of(x)}, delta, whole ? kAsked : kSearch).upper;
+  };
+  const double rough = largest_within(quick, target, guess, least, most, 0.05, false);
+  const double start = rough > 0.0 ? rough : least;
+  double x = largest_within(tight, target, whole ? std::floor(start) : start, least, most, kPrecision, whole);
+  if (x == 0.0) x = least;  // it may be just enough
+  if (x == least && epsilon_interval({phase_of(x)}, delta, kAsked).upper > target) return 0.0;
+  while (x > least &&
+         epsilon_interval({phase_of(x)}, delta, kAsked).upper > target) {  // as whoever asks will ask
+    x = whole ? x - 1.0 : x * (1.0 - kPrecision / 2.0);
+  }
+  return x;
 }
 
 }  // namespace
 
 double noise_multiplier_for(double target_epsilon, double delta, double sampling_rate, std::int64_t steps) {
-  constexpr double kLeast = 1e-6, kMost = 1e9, kPrecision = 1e-5;
-  check_epsilon(target_epsilon);
-  check_delta(delta);
+  constexpr double kLeast = 1e-6, kMost = 1e9;
   check_phases({{1.0, sampling_rate, steps}});
   if (steps == 0) throw std::invalid_argument("accounting: steps: got 0, wanted an integer >= 1");
-  const auto allowed = [&](double sigma) {
-    return epsilon_upper({sigma, sampling_rate, steps}, delta) <= target_epsilon;
-  };
-  double enough = 1.0;
-  while (!allowed(enough)) {
-    if ((enough *= 2.0) > kMost) out_of_reach(target_epsilon, "is out of reach at any noise");
-  }
-  double too_little = enough / 2.0;
-  while (allowed(too_little)) {
-    enough = too_little;
-    if ((too_little /= 2.0) < kLeast) return enough;
-  }
-  while (enough > too_little * (1.0 + kPrecision)) {
-    const double middle = std::sqrt(enough * too_little);
-    (allowed(middle) ? enough : too_little) = middle;
-  }
-  return enough;
+  const auto phase = [&](double inverse) { return Phase{1.0 / inverse, sampling_rate, steps}; };
+  const double inverse = largest_allowed(phase, target_epsilon, delta, 1.0, 1.0 / kMost, 1.0 / kLeast, false);
+  if (inverse == 0.0) out_of_reach(target_epsilon, "is out of reach at any noise");
+  return 1.0 / inverse;
 }
 
 std::int64_t steps_for(double target_epsilon, double delta, double sampling_rate, double noise_multiplier) {
-  constexpr std::int64_t kMost = 1'000'000'000'000'000;
-  check_epsilon(target_epsilon);
-  check_delta(delta);
   check_phases({{noise_multiplier, sampling_rate, 1}});
-  const auto allowed = [&](std::int64_t steps) {
-    return epsilon_upper({noise_multiplier, sampling_rate, steps}, delta) <= target_epsilon;
+  const auto phase = [&](double steps) {
+    return Phase{noise_multiplier, sampling_rate, static_cast<std::int64_t>(steps)};
   };
-  if (!allowed(1)) out_of_reach(target_epsilon, "does not allow one step");
-  std::int64_t few = 1, many = 2;
-  while (allowed(many)) {
-    if (many == kMost) return kMost;
-    few = many;
-    many = many > kMost / 2 ? kMost : many * 2;
-  }
-  while (many - few > 1) {
-    const std::int64_t middle = few + (many - few) / 2;
-    (allowed(middle) ? few : many) = middle;
-  }
-  return few;
+  const double steps = largest_allowed(phase, target_epsilon, delta, 1000.0, 1.0, 1e15, true);
+  if (steps == 0.0) out_of_reach(target_epsilon, "does not allow one step");
+  return static_cast<std::int64_t>(steps);
+}
+
+double sampling_rate_for(double target_epsilon, double delta, double noise_multiplier, std::int64_t steps) {
+  check_phases({{noise_multiplier, 1.0, steps}});
+  if (steps == 0) throw std::invalid_argument("accounting: steps: got 0, wanted an integer >= 1");
+  const auto phase = [&](double rate) { return Phase{noise_multiplier, rate, steps}; };
+  const double rate = largest_allowed(phase, target_epsilon, delta, 0.01, 1e-12, 1.0, false);
+  if (rate == 0.0) out_of_reach(target_epsilon, "is out of reach at any sampling rate");
+  return rate;
 }
 
 }  // namespace pergrad::accounting

@@ -1,17 +1,22 @@
-// lower_bound.h: what no accountant may go below: the best of two simple attacks on the dominating pair.
-//
-// Any event E gives epsilon >= log((P(E) - delta) / Q(E)) and delta >= P(E) - e^epsilon Q(E). Two families:
-//   sum      the observer adds the T outcomes up: N(0, 1) against a binomial mixture of shifted N(0, 1)
-//   maximum  the observer looks at the largest of the T outcomes
-// Guarantee: rounded so that the exact value of the whole run is never below what is returned (0 at worst).
-// A run of several phases is at least as exposed as each phase alone: the largest is taken.
+// lower_bound.h: what delta(epsilon) is not below, from the same contour as the upper bound.
 #pragma once
 
-#include "dp/accounting/phase.h"
+#include "dp/accounting/contour.h"
 
 namespace pergrad::accounting {
 
-double epsilon_lower_bound(const Phases& phases, double delta);
-double delta_lower_bound(const Phases& phases, double epsilon);
+// Guarantee: delta(epsilon) >= what is returned, which may be negative.
+class DeltaLowerBound {
+ public:
+  DeltaLowerBound(const Contour& contour, const Phases& phases, Direction direction, const Line& line,
+                  double beyond);
+  double operator()(double epsilon) const;
+
+ private:
+  const Contour& contour_;
+  Line line_;
+  double beyond_;
+  double from_below_, from_above_;  // what comes around the period at epsilon = 0; from_above_ as a logarithm
+};
 
 }  // namespace pergrad::accounting

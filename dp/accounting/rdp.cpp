@@ -130,23 +130,33 @@ double rdp_of_step(double order, double noise_multiplier, double sampling_rate) 
   return sampled < unsampled ? sampled : unsampled;  // also when the sum overflowed or was too long
 }
 
+RdpBound convert_to_epsilon(const std::function<double(double)>& rdp, double delta) {
+  check_delta(delta);
+  const double log_delta = std::log(delta);
+  const auto bound = [&](double order) { return epsilon_at(order, rdp(order), log_delta); };
+  const double order = best_order(bound);
+  return {std::max(bound(order), 0.0), order};
+}
+
+RdpBound convert_to_delta(const std::function<double(double)>& rdp, double epsilon) {
+  check_epsilon(epsilon);
+  const auto bound = [&](double order) { return log_delta_at(order, rdp(order), epsilon); };
+  const double order = best_order(bound);
+  return {std::clamp(std::exp(bound(order)) * (1.0 + 4.0 * kUlp), kTiny, 1.0), order};
+}
+
 RdpBound rdp_epsilon(const Phases& phases, double delta) {
   check_phases(phases);
   check_delta(delta);
   if (nothing_released(phases)) return {0.0, kInfinity};
-  const double log_delta = std::log(delta);
-  const auto bound = [&](double order) { return epsilon_at(order, total_rdp(phases, order), log_delta); };
-  const double order = best_order(bound);
-  return {std::max(bound(order), 0.0), order};
+  return convert_to_epsilon([&](double order) { return total_rdp(phases, order); }, delta);
 }
 
 RdpBound rdp_delta(const Phases& phases, double epsilon) {
   check_phases(phases);
   check_epsilon(epsilon);
   if (nothing_released(phases)) return {0.0, kInfinity};
-  const auto bound = [&](double order) { return log_delta_at(order, total_rdp(phases, order), epsilon); };
-  const double order = best_order(bound);
-  return {std::clamp(std::exp(bound(order)) * (1.0 + 4.0 * kUlp), kTiny, 1.0), order};
+  return convert_to_delta([&](double order) { return total_rdp(phases, order); }, epsilon);
 }
 
 }  // namespace pergrad::accounting

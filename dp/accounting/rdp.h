@@ -9,6 +9,8 @@
 //    and rounding are bounded and added. Assumed: exp, expm1, log, log1p within 2 ulp (glibc, musl).
 #pragma once
 
+#include <functional>
+
 #include "dp/accounting/phase.h"
 
 namespace pergrad::accounting {
@@ -26,5 +28,8 @@ struct RdpBound {
 // Guarantee: the mechanism of all phases together is (value, delta)-, or (epsilon, value)-private.
 RdpBound rdp_epsilon(const Phases& phases, double delta);
 RdpBound rdp_delta(const Phases& phases, double epsilon);
+// The same for any mechanism, from an upper bound of its Renyi divergence at every order > 1.
+RdpBound convert_to_epsilon(const std::function<double(double)>& rdp, double delta);
+RdpBound convert_to_delta(const std::function<double(double)>& rdp, double epsilon);
 
 }  // namespace pergrad::accounting

@@ -13,7 +13,10 @@ TEST(Program, AccountEpsilonAnswersAsPromised) {
   // Exact value 3.68768 (inverse Laplace transform); RDP gives 3.99623.
   EXPECT_LE(json.at("epsilon").at("lower").get<double>(), 3.6876805063);
   EXPECT_GE(json.at("epsilon").at("upper").get<double>(), 3.6876805063);
-  EXPECT_LE(json.at("epsilon").at("upper").get<double>(), 4.0);
+  EXPECT_LE(json.at("epsilon").at("upper").get<double>(), 3.6876805063 * 1.0001);
+  EXPECT_EQ(json.at("accountant"), "pld");
+  EXPECT_GE(json.at("remove").at("upper").get<double>(), 3.6876805063);
+  EXPECT_GE(json.at("add").at("upper").get<double>(), 3.58590599902);
   for (const char* key : {"rdp_epsilon", "rdp_order", "delta", "noise_multiplier", "sampling_rate", "steps",
                           "adjacency", "accountant", "seconds"})
     EXPECT_TRUE(json.contains(key)) << key;
@@ -27,6 +30,38 @@ TEST(Program, AccountNoiseIsInverse) {
   ASSERT_EQ(done.status, 0) << done.err;
   EXPECT_LE(done.json().at("epsilon").at("upper").get<double>(), 3.0);
   EXPECT_GT(done.json().at("noise_multiplier").get<double>(), 0.5);
+}
+
+TEST(Program, AccountAnswersInOtherWords) {
+  const TempFolder folder;
+  const auto upper = [&](std::vector<std::string> arguments) {
+    arguments.insert(arguments.begin(), "account");
+    arguments.insert(arguments.end(), {"--json"});
+    const Outcome done = run(folder, arguments);
+    EXPECT_EQ(done.status, 0) << done.err;
+    return done.json().at("epsilon").at("upper").get<double>();
+  };
+  const double whole = upper(
+      {"epsilon", "--noise-multiplier", "2", "--sampling-rate", "0.1", "--steps", "200", "--delta", "1e-5"});
+  EXPECT_NEAR(upper({"epsilon", "--phase", "2,0.1,50", "--phase", "2,0.1,150", "--delta", "1e-5"}), whole,
+              1e-6);
+  EXPECT_GT(upper({"epsilon", "--noise-multiplier", "2", "--sampling-rate", "0.1", "--steps", "200",
+                   "--delta", "1e-5", "--adjacency", "substitution"}),
+            whole);
+  EXPECT_NEAR(upper({"epsilon", "--noise-multiplier", "10", "--steps", "100", "--delta", "1e-5", "--sampling",
+                     "full_batch"}),
+              4.37717809568, 1e-8);
+  const Outcome batch =
+      run(folder, {"account", "batch", "--target-epsilon", "3", "--delta", "1e-5", "--noise-multiplier", "2",
+                   "--steps", "250", "--examples", "50000", "--json"});
+  ASSERT_EQ(batch.status, 0) << batch.err;
+  EXPECT_NEAR(batch.json().at("expected_batch_size").get<double>(), 4059, 60);  // 4096 costs 3.0295
+  EXPECT_LE(batch.json().at("epsilon").at("upper").get<double>(), 3.0);
+  const Outcome curve = run(folder, {"account", "trade-off", "--noise-multiplier", "10", "--sampling-rate",
+                                     "1", "--steps", "100", "--csv", folder / "t.csv", "--json"});
+  ASSERT_EQ(curve.status, 0) << curve.err;
+  EXPECT_TRUE(slurp(folder / "t.csv").starts_with("false_positive,false_negative_lower\n"));
+  EXPECT_NEAR(curve.json().at("gdp_mu_approximation_no_guarantee").get<double>(), 1.0, 1e-12);
 }
 
 TEST(Program, InfoAndVersion) {
@@ -128,6 +163,32 @@ TEST(Program, BadInputIsOneLine) {
         "10"},
        2,
        "epsilon"},
+      {{"account", "epsilon", "--noise-multiplier", "1", "--sampling-rate", "0.1", "--steps", "1.5",
+        "--delta", "1e-5"},
+       2,
+       "steps"},
+      {{"account", "epsilon", "--noise-multiplier", "1", "--sampling-rate", "0.1", "--steps", "0", "--delta",
+        "1e-5"},
+       2,
+       "steps"},
+      {{"account", "epsilon", "--phase", "1,0.1", "--delta", "1e-5"}, 2, "--phase"},
+      {{"account", "epsilon", "--phase", "1,0.1,5", "--steps", "3", "--delta", "1e-5"}, 2, "--steps"},
+      {{"account", "epsilon", "--noise-multiplier", "1", "--sampling-rate", "0.1", "--steps", "9", "--delta",
+        "1e-5", "--sampling", "shuffle"},
+       2,
+       "shuffle"},
+      {{"account", "epsilon", "--noise-multiplier", "1", "--sampling-rate", "0.1", "--steps", "9", "--delta",
+        "1e-5", "--precision", "0"},
+       2,
+       "precision"},
+      {{"account", "curve", "--noise-multiplier", "1", "--sampling-rate", "0.1", "--steps", "9",
+        "--adjacency", "substitution"},
+       2,
+       "substitution"},
+      {{"account", "batch", "--target-epsilon", "1", "--delta", "1e-5", "--noise-multiplier", "1", "--steps",
+        "9", "--examples", "0"},
+       2,
+       "examples"},
       {{"account", "ledger", (folder / "nowhere").string()}, 2, "nowhere"},
       {{"account", "ledger", (folder / "tampered").string()}, 3, "ledger"},
       {{"data", "inspect", (folder / "toy").string()}, 2, "format"},

@@ -1,6 +1,10 @@
 // The program end to end: what never changes a result, what survives a kill, what it prints.
 #include "program.h"
 
+#include "apps/config.h"
+#include "apps/planning.h"
+#include "dp/ledger.h"
+
 #include <csignal>
 #include <random>
 #include <thread>
@@ -264,6 +268,31 @@ TEST(Train, ACutLedgerDoesNotVerifyBesideItsCheckpoint) {
   spill(ledger, text);
   EXPECT_EQ(run(folder, {"account", "ledger", folder / "run"}).status, 3);
   EXPECT_EQ(run(folder, {"train", config, "--out", folder / "run", "--resume"}).status, 3);
+}
+
+// A budget is calibrated to the planned steps. A step that was released before with another sum would cost
+// more: it is refused before it is recorded or any noise is drawn, whether it is behind or ahead.
+TEST(Train, AReleaseBeyondTheBudgetIsRefusedBeforeItIsMade) {
+  for (const int64_t forked : {2, 5}) {
+    const TempFolder folder;
+    const auto config = write_toy_config(folder);
+    const auto out = folder / "run", file = out / "ledger.jsonl";
+    ASSERT_EQ(run(folder, {"train", config, "--out", out, "--max-steps", "5"}).status, 0);
+    {
+      const apps::Config same = apps::load_config(config);
+      const std::string ledger = slurp(file);
+      const size_t at = ledger.rfind("\"parameters\":") + std::string("\"parameters\":").size();
+      const int64_t parameters = std::stoll(ledger.substr(at));
+      dp::Ledger again(file, apps::plan_of(same, 256, parameters));
+      again.append(forked, parameters, std::string(64, 'a'));  // of another program, with another sum
+    }
+    const std::string before = slurp(file);
+    const Outcome done = run(folder, {"train", config, "--out", out, "--resume"});
+    EXPECT_EQ(done.status, 3) << done.err;
+    EXPECT_NE(done.err.find("privacy.epsilon"), std::string::npos) << done.err;
+    EXPECT_EQ(slurp(file), before);
+    EXPECT_FALSE(std::filesystem::exists(out / "ledger.tried.jsonl"));
+  }
 }
 
 // N is what the config says, not what is in the file: one example more or less changes no plan.
