@@ -45,7 +45,7 @@ Interval epsilon_interval(const Phases& phases, double delta, double precision) 
     const Proposal p = propose_epsilon(phases, direction, delta, precision);
     const double log_delta = chernoff_log_delta(phases, direction, p.c, p.cut, p.chernoff);
     const bool loose = log_delta < std::log(delta) - 1e-15 * std::abs(std::log(delta));
-    const bool tight = p.line.count > 0 && Contour(phases, direction, p.line).upper(p.value) <= delta;
+    const bool tight = p.contour && p.contour->is_of(phases, direction) && p.contour->upper(p.value) <= delta;
     return Bounds{p.lower, loose ? p.chernoff : kInfinity, tight ? p.value : kInfinity};
   };
   return both_directions(phases, bounds_of, [&] { return rdp_epsilon(phases, delta).value; });
@@ -57,7 +57,8 @@ Interval delta_interval(const Phases& phases, double epsilon, double precision) 
     const Proposal p = propose_delta(phases, direction, epsilon, precision);
     const double log_delta = chernoff_log_delta(phases, direction, p.c, p.cut, epsilon);
     const double loose = std::exp(log_delta) * (1.0 + 1e-12) + std::numeric_limits<double>::min();
-    const double tight = p.line.count > 0 ? Contour(phases, direction, p.line).upper(epsilon) : kInfinity;
+    const bool known = p.contour && p.contour->is_of(phases, direction);
+    const double tight = known ? p.contour->upper(epsilon) : kInfinity;
     return Bounds{p.lower, loose <= 1.0 ? loose : kInfinity, tight};
   };
   return both_directions(phases, bounds_of, [&] { return rdp_delta(phases, epsilon).value; });

@@ -48,7 +48,11 @@ double chernoff_log_delta(const Phases& phases, Direction direction, double c, d
 }
 
 Contour::Contour(const Phases& phases, Direction direction, const Line& line)
-    : line_(line), terms_(static_cast<std::size_t>(line.count)), errors_(terms_.size()) {
+    : phases_(phases),
+      direction_(direction),
+      line_(line),
+      terms_(static_cast<std::size_t>(line.count)),
+      errors_(terms_.size()) {
   Real log = 0, error = 0, aside = 0;
   std::vector<Real> exponents(terms_.size()), angles(terms_.size()), spread(terms_.size());
   const Real gaussian = each_sampled(phases, [&](const Phase& phase, Real steps) {
@@ -103,6 +107,10 @@ Contour::Sum Contour::sum(double epsilon, bool density) const {
                value = whole * line_.spacing * sum;
   const double off = std::expm1(log_error_ + 4.0 * kUlp * (1.0 + std::abs(log_moment_) + line_.c * epsilon));
   return {value, std::abs(value) * off + whole * (1.0 + off) * (line_.spacing * error + tail) * (1.0 + 1e-9)};
+}
+
+bool Contour::is_of(const Phases& phases, Direction direction) const {
+  return phases_ == phases && direction_ == direction;
 }
 
 double Contour::upper(double epsilon) const {

@@ -22,7 +22,8 @@ struct Line {        // any choice is sound
 class Contour {
  public:
   Contour(const Phases& phases, Direction direction, const Line& line);
-  double upper(double epsilon) const;  // Guarantee: delta(epsilon) <= upper(epsilon)
+  bool is_of(const Phases& phases, Direction direction) const;  // it was made for this run
+  double upper(double epsilon) const;                           // Guarantee: delta(epsilon) <= upper(epsilon)
 
   // Within error of the sum over whole m of e^(c m P) d(epsilon + m P), P = 2 pi / spacing, d(epsilon) being
   // the delta of the run with its smoothing, less what is set aside. All terms are positive.
@@ -35,6 +36,8 @@ class Contour {
 
  private:
   Sum sum(double epsilon, bool density) const;
+  Phases phases_;
+  Direction direction_;
   Line line_;
   double variance_, set_aside_, log_moment_, log_error_;
   std::vector<std::complex<double>> terms_;  // M(z) / M(c), the first one halved

@@ -16,6 +16,7 @@ struct Phase {
   double noise_multiplier = 0.0;
   double sampling_rate = 0.0;
   std::int64_t steps = 0;  // releases, not micro-batches; an empty sample is a release too
+  bool operator==(const Phase&) const = default;
 };
 using Phases = std::vector<Phase>;  // in any order: the guarantee of a list does not depend on it
 

@@ -5,6 +5,7 @@
 #include <cmath>
 #include <limits>
 #include <numbers>
+#include <utility>
 
 #include "dp/accounting/golden_section.h"
 #include "dp/accounting/lower_bound.h"
@@ -18,6 +19,7 @@ constexpr double kPi = std::numbers::pi;
 constexpr double kLowest = 1e-9, kHighest = 1e9;             // of c
 constexpr double kMaxPoints = 250'000.0, kMaxNodes = 1.8e6;  // on the line, and of one phase's outcomes
 constexpr double kSmall = 0.005;  // epsilons below are found to within what is good enough for this one
+constexpr double kAside = 1e-8;   // of delta
 constexpr double kExact = 1e-10;  // without sampling a contour of a few points is exact
 constexpr int kPasses = 6;
 
@@ -50,7 +52,7 @@ double choose_cut(const Phases& phases, Direction direction, double log_delta) {
   for (double cut = 3.0; cut < 37.0; cut += 0.25) {
     double aside = 0.0;
     for (const Phase& phase : phases) aside += static_cast<double>(phase.steps) * set_aside(phase, cut);
-    if (aside < 1e-8 * std::exp(log_delta)) return cut;
+    if (aside < kAside * std::exp(log_delta)) return cut;
   }
   return kInfinity;
 }
@@ -74,7 +76,7 @@ Choice choose_line(const Phases& phases, Direction direction, double epsilon, do
   const double lowest = log_bound(c),
                log_slack = std::log(std::clamp(0.05 * excess, 1e-13, 0.05)) + log_delta;
   double natural = 0.0, furthest = kInfinity;  // frequency that can be resolved
-  const double max_nodes = epsilon < kSmall ? kMaxNodes / 10.0 : kMaxNodes;
+  const double max_nodes = epsilon < kSmall ? kMaxNodes / 4.0 : kMaxNodes;
   for (const auto& [sigma, q, steps] : phases) {
     if (q == 1.0) natural += static_cast<double>(steps) / (sigma * sigma);
     const double outcomes = direction == Direction::add ? c * q : std::min(c, 1.1 * cut * sigma + c / 26.0);
@@ -116,6 +118,19 @@ bool without_sampling(const Phases& phases) {
                      [](const Phase& phase) { return phase.sampling_rate == 1.0; });
 }
 
+// About log(delta / Chernoff's bound) at the c that makes the bound least: delta is M(c) e^(-c epsilon) / (c
+// (1 + c) sqrt(2 pi V)), V the second derivative of log M (Lugannani and Rice's leading term).
+double saddle_point(const Phases& phases, Direction direction, double c, double cut, double epsilon) {
+  const auto log_moment = [&](double at) {
+    return chernoff_log_delta(phases, direction, at, cut, epsilon) + at * std::log1p(1.0 / at) +
+           std::log1p(at);
+  };
+  const double h = 0.1 * c, bend = log_moment(c + h) + log_moment(c - h) - 2.0 * log_moment(c);
+  const double correction =
+      c * std::log1p(1.0 / c) - std::log(c) - 0.5 * std::log(2.0 * kPi * bend / (h * h));
+  return std::isfinite(correction) ? std::min(correction, 0.0) : 0.0;
+}
+
 // By how much the next contour should be tighter, when this one was chosen well.
 double tighter(double lower, double upper, double precision) {
   return std::clamp(0.7 * precision * upper / (upper - lower), 0.1, 1.0);
@@ -126,31 +141,36 @@ double tighter(double lower, double upper, double precision) {
 Proposal propose_epsilon(const Phases& phases, Direction direction, double delta, double precision) {
   const double log_delta = std::log(delta);
   const double cut = choose_cut(phases, direction, log_delta);
+  const double log_left = log_delta - 2.0 * kAside;  // the rest is set aside
   const Least found = least(
-      [&](double c) { return (chernoff_log_delta(phases, direction, c, cut, 0.0) - log_delta) / c; }, 8.0);
+      [&](double c) { return (chernoff_log_delta(phases, direction, c, cut, 0.0) - log_left) / c; }, 8.0);
   if (without_sampling(phases)) precision = std::min(precision, kExact);
   Proposal best = {std::max(0.0, found.value) * (1.0 + 1e-12), found.c, cut, kInfinity};
   best.value = best.chernoff;
-  double share = 0.3 * precision, order = found.c;
-  for (int pass = 0; pass < kPasses && best.value < kInfinity; ++pass) {
-    const double guess = best.value, size = std::max(guess, kSmall);
-    if (guess - best.lower <= precision * size) break;
-    const auto [line, beyond, exhausted] =
+  double share = 0.42 * precision, order = found.c;
+  double guess = best.value + saddle_point(phases, direction, order, cut, best.value) / order;
+  if (!(guess > 0.1 * best.value)) guess = best.value;
+  for (int pass = 0; pass < kPasses && best.value < kInfinity && guess > 0.0; ++pass) {
+    const double size = std::max(guess, kSmall);
+    auto [line, beyond, exhausted] =
         choose_line(phases, direction, guess, log_delta, share * size * order, order);
-    const Contour contour(phases, direction, line);
+    Contour contour(phases, direction, line);
     const double step = std::min(precision * size, 0.3 / line.c), tolerance = 0.01 * step;
     const auto upper = [&](double epsilon) { return contour.upper(epsilon); };
     const double epsilon = search(upper, delta, guess, step, tolerance).below;
+    const DeltaLowerBound lower(contour, phases, direction, line, beyond);
+    best.lower =
+        std::max(best.lower, search(lower, delta, std::min(epsilon, best.value), step, tolerance).above);
     if (epsilon < best.value) {
       best.value = epsilon;
-      best.line = line;
+      best.contour = std::move(contour);
     }
-    const DeltaLowerBound lower(contour, phases, direction, line, beyond);
-    best.lower = std::max(best.lower, search(lower, delta, best.value, step, tolerance).above);
+    if (best.value - best.lower <= precision * std::max(best.value, kSmall)) break;
     order = line.c;
-    if (best.value < 0.9 * guess) continue;
-    if (exhausted) break;
-    share *= tighter(best.lower, best.value, precision);
+    const bool near = std::abs(best.value - guess) < 0.1 * guess;
+    guess = best.value;
+    if (near && exhausted) break;
+    if (near) share *= tighter(best.lower, best.value, precision);
   }
   return best;
 }
@@ -170,22 +190,22 @@ Proposal propose_delta(const Phases& phases, Direction direction, double epsilon
   const double chernoff = std::exp(found.value);
   Proposal best = {chernoff, found.c, best_cut, chernoff};
   double excess = 0.4 * precision, order = found.c;
-  for (int pass = 0; pass < kPasses && best.value > 1e-280; ++pass) {
-    const double guess = best.value;
-    if (guess - best.lower <= precision * guess) break;
-    const auto [line, beyond, exhausted] =
-        choose_line(phases, direction, epsilon, std::log(guess), excess, order);
-    const Contour contour(phases, direction, line);
+  double log_guess = std::min(0.0, found.value + saddle_point(phases, direction, order, best_cut, epsilon));
+  for (int pass = 0; pass < kPasses && log_guess > -650.0; ++pass) {
+    auto [line, beyond, exhausted] = choose_line(phases, direction, epsilon, log_guess, excess, order);
+    Contour contour(phases, direction, line);
     const double delta = contour.upper(epsilon);
+    best.lower = std::max(best.lower, DeltaLowerBound(contour, phases, direction, line, beyond)(epsilon));
     if (delta < best.value) {
       best.value = delta;
-      best.line = line;
+      best.contour = std::move(contour);
     }
-    best.lower = std::max(best.lower, DeltaLowerBound(contour, phases, direction, line, beyond)(epsilon));
+    if (best.value - best.lower <= precision * best.value) break;
     order = line.c;
-    if (best.value < 0.9 * guess) continue;
-    if (exhausted) break;
-    excess *= tighter(best.lower, best.value, precision);
+    const bool near = std::abs(std::log(best.value) - log_guess) < 0.1;
+    log_guess = std::log(best.value);
+    if (near && exhausted) break;
+    if (near) excess *= tighter(best.lower, best.value, precision);
   }
   return best;
 }

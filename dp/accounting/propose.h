@@ -1,15 +1,17 @@
 // propose.h: where to look. Nothing here is trusted: accountant.cpp checks what it takes from here.
 #pragma once
 
+#include <optional>
+
 #include "dp/accounting/contour.h"
 
 namespace pergrad::accounting {
 
 struct Proposal {
-  double chernoff, c, cut;  // a bound (epsilon, or delta) that Chernoff's may give at c and cut
-  double value;             // one that a contour may give
-  Line line = {};           // which; count 0: there is none
-  double lower = 0.0;       // a certified lower bound, by lower_bound.h
+  double chernoff, c, cut;              // a bound (epsilon, or delta) that Chernoff's may give at c and cut
+  double value;                         // one that a contour may give
+  std::optional<Contour> contour = {};  // which
+  double lower = 0.0;                   // a certified lower bound, by lower_bound.h
 };
 
 // The relative width that is aimed at is `precision`; absolute below epsilon = 0.005.
