@@ -116,7 +116,8 @@ std::string run_text(const AccountQuestion& ask, const Phases& phases) {
 }
 
 std::string row(const char* name, const std::string& value, const std::string& note) {
-  return fmt::format("  {:<22} {:<28} {}\n", name, value, note);
+  return note.empty() ? fmt::format("  {:<22} {}\n", name, value)
+                      : fmt::format("  {:<22} {:<28} {}\n", name, value, note);
 }
 
 // One quantity, epsilon or delta: what was found, and how.
@@ -154,7 +155,8 @@ AccountAnswer answer_of(const AccountQuestion& ask, const Phases& phases, const 
       answer.text += "  the upper end is by Renyi divergences: nothing tighter could be certified\n";
   }
   answer.text += row("Renyi (rdp)", shown_up(found.rdp.value),
-                     fmt::format("{}, order {}", milliseconds(found.rdp_seconds), shown(found.rdp.order)));
+                     fmt::format("{}, order {}", milliseconds(replaced ? found.seconds : found.rdp_seconds),
+                                 shown(found.rdp.order)));
   return answer;
 }
 

@@ -1,6 +1,7 @@
 // contour_test.cpp: closed forms, brute force and chance against the certified bounds.
 #include "dp/accounting/contour.h"
 #include "dp/accounting/accountant.h"
+#include "dp/accounting/lower_bound.h"
 
 #include <gtest/gtest.h>
 
@@ -135,21 +136,46 @@ TEST(Contour, AnyLineIsSound) {
   const auto between = [&](double low, double high) {
     return low * std::pow(high / low, std::uniform_real_distribution<double>()(random));
   };
-  int useful = 0;
+  int useful = 0, useful_below = 0;
   for (int i = 0; i < 300; ++i) {
     const Direction direction = i % 2 == 0 ? Direction::remove : Direction::add;
     const double period = between(0.5, 60), cut = i % 3 == 0 ? kInfinity : between(1.5, 9);
     const Line line = {between(0.05, 30), cut, between(1e-3, 1), 2 * std::numbers::pi / period,
                        2 + int(between(1, 2000))};
     const Contour contour(phases, direction, line);
+    const DeltaLowerBound lower(contour, phases, direction, line, line.c * between(1.05, 4));
     for (const double epsilon : {0.0, 0.1, 0.3, 1.0}) {
       const auto exact = static_cast<double>(one_step_delta(direction, 1.0, 0.3, epsilon));
-      const double upper = contour.upper(epsilon);
+      const double upper = contour.upper(epsilon), below = lower(epsilon);
       EXPECT_GE(upper, exact * (1 - 1e-12)) << i << " " << epsilon;
+      EXPECT_LE(below, exact * (1 + 1e-12)) << i << " " << epsilon;
       useful += upper < 1.2 * exact;
+      useful_below += below > 0.8 * exact;
     }
   }
   EXPECT_GT(useful, 100);
+  EXPECT_GT(useful_below, 30);
+}
+
+// Without sampling nothing but the sum's own error stands between a line of few points and the truth.
+TEST(Contour, FewPointsAreSoundWithoutSampling) {
+  const Phases phases = {{1.0, 1.0, 1}};
+  int useful = 0;
+  for (const Direction direction : {Direction::remove, Direction::add}) {
+    for (int count = 2; count < 40; ++count) {
+      const Line line = {1.5, kInfinity, 0.0, 0.25, count};
+      const Contour contour(phases, direction, line);
+      const DeltaLowerBound lower(contour, phases, direction, line, 4.0);
+      for (const double epsilon : {0.1, 0.7, 2.0}) {
+        const auto exact =
+            static_cast<double>(above(epsilon - 0.5L) - std::exp(Real(epsilon)) * above(epsilon + 0.5L));
+        EXPECT_GE(contour.upper(epsilon), exact * (1 - 1e-14)) << count;
+        EXPECT_LE(lower(epsilon), exact * (1 + 1e-14)) << count;
+        useful += lower(epsilon) > 0.99 * exact && contour.upper(epsilon) < 1.01 * exact;
+      }
+    }
+  }
+  EXPECT_GT(useful, 50);
 }
 
 // The mean of a function of chance in [0, 1] is within Hoeffding's bound; false alarms below 1e-6 in all.
