@@ -79,13 +79,12 @@ double largest_allowed(const F& phase_of, double target, double delta, double gu
   const double rough = largest_within(quick, target, guess, least, most, 0.05, false);
   const double start = rough > 0.0 ? rough : least;
   double x = largest_within(tight, target, whole ? std::floor(start) : start, least, most, kPrecision, whole);
-  if (x == 0.0) x = least;  // it may be just enough
-  if (x == least && epsilon_interval({phase_of(x)}, delta, kAsked).upper > target) return 0.0;
   while (x > least &&
          epsilon_interval({phase_of(x)}, delta, kAsked).upper > target) {  // as whoever asks will ask
     x = whole ? x - 1.0 : x * (1.0 - kPrecision / 2.0);
   }
-  return x;
+  if (x > least) return x;
+  return epsilon_interval({phase_of(least)}, delta, kAsked).upper <= target ? least : 0.0;
 }
 
 }  // namespace

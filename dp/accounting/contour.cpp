@@ -10,6 +10,7 @@ namespace pergrad::accounting {
 namespace {
 
 constexpr double kUlp = std::numeric_limits<double>::epsilon();
+constexpr double kTiny = 1e-300;  // more than whatever denormal numbers round off
 constexpr Real kFine = std::numeric_limits<Real>::epsilon(), kPi = std::numbers::pi_v<Real>;
 
 // Calls visit(phase, steps) for every phase with sampling. Returns what the others, one Gaussian together,
@@ -51,7 +52,7 @@ Contour::Contour(const Phases& phases, Direction direction, const Line& line)
     : phases_(phases),
       direction_(direction),
       line_(line),
-      terms_(static_cast<std::size_t>(line.count)),
+      terms_(static_cast<std::size_t>(std::max(line.count, 2))),
       errors_(terms_.size()) {
   Real log = 0, error = 0, aside = 0;
   std::vector<Real> exponents(terms_.size()), angles(terms_.size()), spread(terms_.size());
@@ -69,6 +70,9 @@ Contour::Contour(const Phases& phases, Direction direction, const Line& line)
       spread[k] += (size > 2 * e ? steps * std::log1p(e / size) : 1.1L) + 16 * kFine * steps;
     }
   });
+  const bool sense =
+      line.c > 0.0 && line.cut >= 0.0 && line.smoothing >= 0.0 && line.spacing > 0.0 && line.count >= 2;
+  if (!sense) error = std::numeric_limits<Real>::infinity();
   const Real c = line.c, variance = gaussian + Real(line.smoothing) * line.smoothing;
   variance_ = static_cast<double>(variance);
   set_aside_ = up(aside);
@@ -98,15 +102,16 @@ Contour::Sum Contour::sum(double epsilon, bool density) const {
     const double square = density ? 1.0 : (c * c + u * u) * ((1.0 + c) * (1.0 + c) + u * u);
     const double size = std::sqrt(real * real + imaginary * imaginary);
     sum += density ? real : (real * a + imaginary * b) / square;
-    error +=
-        (errors_[k] + size * kUlp * (40.0 + static_cast<double>(k) + 4.0 * u * epsilon)) / std::sqrt(square);
+    error += (errors_[k] + size * kUlp * (40.0 + 4.0 * u * epsilon)) / std::sqrt(square);
+    error += kUlp * std::abs(sum);
   }
   const double end = static_cast<double>(line_.count - 1) * line_.spacing;
   const double tail = std::exp(-variance_ * end * end / 2.0) / (density ? variance_ * end : end);
   const double whole = std::exp(log_moment_ - line_.c * epsilon) / std::numbers::pi,
                value = whole * line_.spacing * sum;
   const double off = std::expm1(log_error_ + 4.0 * kUlp * (1.0 + std::abs(log_moment_) + line_.c * epsilon));
-  return {value, std::abs(value) * off + whole * (1.0 + off) * (line_.spacing * error + tail) * (1.0 + 1e-9)};
+  return {value, std::abs(value) * off + whole * (1.0 + off) * (line_.spacing * error + tail) * (1.0 + 1e-9) +
+                     kTiny};
 }
 
 bool Contour::is_of(const Phases& phases, Direction direction) const {

@@ -12,8 +12,8 @@ namespace pergrad::accounting {
 // tight conversion of Renyi divergence of order 1 + c (Canonne, Kamath, Steinke 2020, Prop. 12).
 double chernoff_log_delta(const Phases& phases, Direction direction, double c, double cut, double epsilon);
 
-struct Line {        // any choice is sound
-  double c, cut;     // where it is; moments.h
+struct Line {     // any choice is sound; one that makes no sense (c <= 0, count < 2, ...) bounds by infinity
+  double c, cut;  // where it is; moments.h
   double smoothing;  // the run is followed by a Gaussian mechanism with sensitivity / deviation = smoothing
   double spacing;    // between the points, of which there are
   int count;
@@ -22,6 +22,7 @@ struct Line {        // any choice is sound
 class Contour {
  public:
   Contour(const Phases& phases, Direction direction, const Line& line);
+  const Line& line() const { return line_; }
   bool is_of(const Phases& phases, Direction direction) const;  // it was made for this run
   double upper(double epsilon) const;                           // Guarantee: delta(epsilon) <= upper(epsilon)
 

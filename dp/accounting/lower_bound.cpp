@@ -16,27 +16,31 @@
 #include "dp/accounting/lower_bound.h"
 
 #include <cmath>
+#include <limits>
 #include <numbers>
 
 namespace pergrad::accounting {
 
 DeltaLowerBound::DeltaLowerBound(const Contour& contour, const Phases& phases, Direction direction,
-                                 const Line& line, double beyond)
-    : contour_(contour), line_(line), beyond_(beyond) {
-  const double period = 2.0 * std::numbers::pi / line.spacing, further = beyond;
-  from_below_ = 1.0 / std::expm1(line.c * period);
-  from_above_ = chernoff_log_delta(phases, direction, further, line.cut, 0.0) +
-                0.5 * further * (1.0 + further) * line.smoothing * line.smoothing -
-                std::log(std::expm1((further - line.c) * period));
+                                 double beyond)
+    : contour_(contour), beyond_(beyond) {
+  const auto& [c, cut, smoothing, spacing, count] = contour.line();
+  const double period = 2.0 * std::numbers::pi / spacing;
+  from_below_ = 1.0 / std::expm1(c * period);
+  from_above_ = chernoff_log_delta(phases, direction, beyond, cut, 0.0) +
+                0.5 * beyond * (1.0 + beyond) * smoothing * smoothing -
+                std::log(std::expm1((beyond - c) * period));  // NaN if beyond <= c
 }
 
 double DeltaLowerBound::operator()(double epsilon) const {
-  constexpr double kRounding = 1e-9;  // relative, of small things
+  constexpr double kRounding = 1e-9, kUlp = std::numeric_limits<double>::epsilon();
   const Contour::Sum delta = contour_.delta(epsilon), density = contour_.density(epsilon);
-  const double t = line_.smoothing * line_.smoothing;
-  const double around = from_below_ + std::exp(from_above_ - beyond_ * epsilon);
+  const double t = contour_.line().smoothing * contour_.line().smoothing;
+  const double slack = 4.0 * kUlp * (std::abs(from_above_) + beyond_ * epsilon);
+  const double around = from_below_ + std::exp(from_above_ - beyond_ * epsilon + slack);
   const double smoothed = std::exp(t / 8.0) * t * (density.value + density.error);
-  return delta.value - delta.error - (around + smoothed) * (1.0 + kRounding);
+  const double bound = delta.value - delta.error - (around + smoothed) * (1.0 + kRounding);
+  return bound > 0.0 ? bound : 0.0;  // also where something overflowed
 }
 
 }  // namespace pergrad::accounting

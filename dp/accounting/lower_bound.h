@@ -5,16 +5,14 @@
 
 namespace pergrad::accounting {
 
-// Guarantee: delta(epsilon) >= what is returned, which may be negative.
+// Guarantee: delta(epsilon) >= what is returned; 0 at worst. beyond: any c' > c.
 class DeltaLowerBound {
  public:
-  DeltaLowerBound(const Contour& contour, const Phases& phases, Direction direction, const Line& line,
-                  double beyond);
+  DeltaLowerBound(const Contour& contour, const Phases& phases, Direction direction, double beyond);
   double operator()(double epsilon) const;
 
  private:
   const Contour& contour_;
-  Line line_;
   double beyond_;
   double from_below_, from_above_;  // what comes around the period at epsilon = 0; from_above_ as a logarithm
 };

@@ -104,10 +104,11 @@ void fourier_sums(const std::vector<Real>& points, const std::vector<Real>& weig
 }  // namespace
 
 double set_aside(const Phase& phase, double cut) {
+  if (std::isinf(cut)) return 0.0;
   const Real q = phase.sampling_rate, deviation = std::sqrt(2.0L) * kWide * phase.noise_multiplier;
   const Real far = std::erfc(edge(phase, cut) / deviation) / 2;
   const Real near = std::erfc((edge(phase, cut) - 1) / deviation) / 2;
-  return static_cast<double>(((1 - q) * far + q * near) * (1 + 1e-9L));
+  return static_cast<double>(((1 - q) * far + q * near) * (1 + 1e-9L)) + std::numeric_limits<double>::min();
 }
 
 // The nodes are x = 1/2 + k h, the terms h Q keep Z^(p + i u) there.
@@ -130,12 +131,14 @@ Moments moments(Direction direction, const Phase& phase, double c, double cut, d
   const Real strip = std::min(angle * variance, sigma * std::sqrt(2 * kDigits / (1 + hard)));
   const Real h =
       2 * kPi / (kDigits / strip + strip * (1 + hard) / (2 * variance) + Real(spacing) * count / variance);
-  const Real odds = q * std::exp(-kReach / sigma) / (1 - q);  // >= share to the left of -11 sigma
+  const Real odds =
+      std::min(q * std::exp(-kReach / sigma) / (1 - q), Real{1});  // >= share to the left of -11 sigma
   const Real left = kReach * sigma + std::max(-p * odds, Real{0});
   const Real hump = hard > 0 ? (std::max(p, Real{0}) + hard * edge(phase, cut)) / (1 + hard) : p;
   const Real right = kReach * sigma + std::max(std::min(hump, p), Real{0});
   const Real first = std::ceil((-left - 0.5L) / h), last = std::ceil((right - 0.5L) / h);
-  const bool few = last - first < (count > 1 ? kMaxNodes : kMaxNodes / 128) && std::max(-first, last) < 1e15L;
+  const bool few = last >= first && last - first < (count > 1 ? kMaxNodes : kMaxNodes / 128) &&
+                   std::max(-first, last) < 1e15L;
   if (!few) return {0, kInfinity, {}, {}};
 
   std::vector<Real> points, exponents, ulps, loss_ulps;
@@ -152,7 +155,8 @@ Moments moments(Direction direction, const Phase& phase, double c, double cut, d
     points.push_back(direction == Direction::remove ? loss : -loss);
     exponents.push_back(p * loss - fall + keep);
     loss_ulps.push_back(16 * std::abs(loss) + 4 * (std::abs(grown) + std::abs(w) * (grown + q)) / z);
-    ulps.push_back(32 + 4 * fall + 2 * std::abs(p * loss) + std::abs(p) * loss_ulps.back() + keep_ulps);
+    ulps.push_back(32 + std::abs(x) / variance + 4 * fall + 2 * std::abs(p * loss) +
+                   std::abs(p) * loss_ulps.back() + keep_ulps);
   }
   const Real largest = *std::max_element(exponents.begin(), exponents.end());
   const Real ends = std::exp(exponents.front() - largest) + std::exp(exponents.back() - largest);

@@ -5,7 +5,6 @@
 #include <cmath>
 #include <limits>
 #include <numbers>
-#include <utility>
 
 #include "dp/accounting/golden_section.h"
 #include "dp/accounting/lower_bound.h"
@@ -79,7 +78,9 @@ Choice choose_line(const Phases& phases, Direction direction, double epsilon, do
   const double max_nodes = epsilon < kSmall ? kMaxNodes / 4.0 : kMaxNodes;
   for (const auto& [sigma, q, steps] : phases) {
     if (q == 1.0) natural += static_cast<double>(steps) / (sigma * sigma);
-    const double outcomes = direction == Direction::add ? c * q : std::min(c, 1.1 * cut * sigma + c / 26.0);
+    const double share = std::min(1.0, q * std::exp(-11.0 / sigma) / (1.0 - q));
+    const double outcomes =
+        direction == Direction::add ? c * share : std::min(c, 1.1 * cut * sigma + c / 26.0);
     if (q < 1.0)
       furthest = std::min(furthest, max_nodes * 2.0 * kPi * sigma * sigma / (outcomes + 1.0 + 22.0 * sigma));
   }
@@ -154,16 +155,20 @@ Proposal propose_epsilon(const Phases& phases, Direction direction, double delta
     const double size = std::max(guess, kSmall);
     auto [line, beyond, exhausted] =
         choose_line(phases, direction, guess, log_delta, share * size * order, order);
-    Contour contour(phases, direction, line);
+    const auto contour = std::make_shared<const Contour>(phases, direction, line);
     const double step = std::min(precision * size, 0.3 / line.c), tolerance = 0.01 * step;
-    const auto upper = [&](double epsilon) { return contour.upper(epsilon); };
+    const auto upper = [&](double epsilon) { return contour->upper(epsilon); };
     const double epsilon = search(upper, delta, guess, step, tolerance).below;
-    const DeltaLowerBound lower(contour, phases, direction, line, beyond);
-    best.lower =
-        std::max(best.lower, search(lower, delta, std::min(epsilon, best.value), step, tolerance).above);
+    const DeltaLowerBound lower(*contour, phases, direction, beyond);
+    const double under = search(lower, delta, std::min(epsilon, best.value), step, tolerance).above;
+    if (under > best.lower) {
+      best.lower = under;
+      best.under = contour;
+      best.beyond = beyond;
+    }
     if (epsilon < best.value) {
       best.value = epsilon;
-      best.contour = std::move(contour);
+      best.contour = contour;
     }
     if (best.value - best.lower <= precision * std::max(best.value, kSmall)) break;
     order = line.c;
@@ -193,12 +198,17 @@ Proposal propose_delta(const Phases& phases, Direction direction, double epsilon
   double log_guess = std::min(0.0, found.value + saddle_point(phases, direction, order, best_cut, epsilon));
   for (int pass = 0; pass < kPasses && log_guess > -650.0; ++pass) {
     auto [line, beyond, exhausted] = choose_line(phases, direction, epsilon, log_guess, excess, order);
-    Contour contour(phases, direction, line);
-    const double delta = contour.upper(epsilon);
-    best.lower = std::max(best.lower, DeltaLowerBound(contour, phases, direction, line, beyond)(epsilon));
+    const auto contour = std::make_shared<const Contour>(phases, direction, line);
+    const double delta = contour->upper(epsilon);
+    const double under = DeltaLowerBound(*contour, phases, direction, beyond)(epsilon);
+    if (under > best.lower) {
+      best.lower = under;
+      best.under = contour;
+      best.beyond = beyond;
+    }
     if (delta < best.value) {
       best.value = delta;
-      best.contour = std::move(contour);
+      best.contour = contour;
     }
     if (best.value - best.lower <= precision * best.value) break;
     order = line.c;

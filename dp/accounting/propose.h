@@ -1,17 +1,19 @@
 // propose.h: where to look. Nothing here is trusted: accountant.cpp checks what it takes from here.
 #pragma once
 
-#include <optional>
+#include <memory>
 
 #include "dp/accounting/contour.h"
 
 namespace pergrad::accounting {
 
 struct Proposal {
-  double chernoff, c, cut;              // a bound (epsilon, or delta) that Chernoff's may give at c and cut
-  double value;                         // one that a contour may give
-  std::optional<Contour> contour = {};  // which
-  double lower = 0.0;                   // a certified lower bound, by lower_bound.h
+  double chernoff, c, cut;  // a bound (epsilon, or delta) that Chernoff's may give at c and cut
+  double value;             // one that a contour may give
+  std::shared_ptr<const Contour> contour = {};  // which
+  double lower = 0.0;                           // a lower bound that lower_bound.h may give ...
+  std::shared_ptr<const Contour> under = {};    // ... with this contour
+  double beyond = 0.0;                          // ... and this c'
 };
 
 // The relative width that is aimed at is `precision`; absolute below epsilon = 0.005.

@@ -18,7 +18,8 @@ struct Crossing {
 template <class F>
 Crossing search(const F& f, double level, double guess, double first_step, double tolerance) {
   const auto height = [&](double x) {
-    return std::clamp(std::log(std::max(f(x), 0.0) / level), -50.0, 50.0);
+    const double y = f(x);
+    return y > 0.0 ? std::clamp(std::log(y / level), -50.0, 50.0) : -50.0;  // NaN counts as below
   };
   double low = guess, high = guess, at_low = height(guess), at_high = at_low;
   for (double step = first_step; at_low <= 0.0; step *= 3.0) {

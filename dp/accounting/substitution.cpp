@@ -23,6 +23,8 @@
 #include <cmath>
 #include <limits>
 #include <numbers>
+#include <stdexcept>
+#include <string>
 
 namespace pergrad::accounting {
 namespace {
@@ -48,6 +50,8 @@ double substitution_rdp(double order, double noise_multiplier, double sampling_r
   constexpr int kCells = 20000;
   constexpr double kReach = 13.0;  // beyond, e^(-13^2 / 2) = 2e-37 of the moment without sampling
   check_phases({{noise_multiplier, sampling_rate, 1}});
+  if (!(order > 1.0 && std::isfinite(order)))
+    throw std::invalid_argument("accounting: order: got " + std::to_string(order) + ", wanted a number > 1");
   const double s = noise_multiplier / 2.0, variance = s * s, q = sampling_rate;
   const double unsampled = order / (2.0 * variance), log_unsampled = (order - 1.0) * unsampled;
   if (q == 1.0) return unsampled * (1.0 + kSlack);
@@ -63,7 +67,8 @@ double substitution_rdp(double order, double noise_multiplier, double sampling_r
   }
   sum *= h / (s * std::sqrt(2.0 * std::numbers::pi)) * (1.0 + kSlack);
   const double log_moment = (shift + std::log1p(sum + std::expm1(-shift))) * (1.0 + kSlack);
-  return std::min(log_moment / (order - 1.0), unsampled * (1.0 + kSlack));
+  const double sampled = log_moment / (order - 1.0);
+  return sampled < unsampled ? sampled : unsampled * (1.0 + kSlack);  // also where something overflowed
 }
 
 SubstitutionBound substitution_epsilon(const Phases& phases, double delta) {

@@ -20,13 +20,15 @@ std::vector<TradeOffPoint> trade_off(const Phases& phases, const std::vector<dou
       throw std::invalid_argument("accounting: false positives: got " + std::to_string(alpha) +
                                   ", wanted a probability");
   }
+  if (epsilons < 2) throw std::invalid_argument("accounting: epsilons: got fewer than 2");
   struct Point {
     double epsilon, delta;
   };
   std::vector<Point> profile;
   const double largest = epsilon_interval(phases, 1e-9, 1e-2).upper;
   for (int i = 0; i < epsilons; ++i) {
-    const double epsilon = std::isfinite(largest) ? largest * i / (epsilons - 1) : static_cast<double>(i);
+    const double epsilon =
+        std::isfinite(largest) ? largest * (static_cast<double>(i) / (epsilons - 1)) : static_cast<double>(i);
     profile.push_back({epsilon, delta_interval(phases, epsilon, 1e-3).upper});
   }
   std::vector<TradeOffPoint> curve;

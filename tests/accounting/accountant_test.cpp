@@ -94,6 +94,18 @@ TEST(Property, OrderedAlongRandomWalks2) { expect_ordered_along_random_walks(165
 TEST(Property, OrderedAlongRandomWalks3) { expect_ordered_along_random_walks(160, 1e-3, 3); }
 TEST(Property, OrderedAlongRandomWalksAtTinyRates) { expect_ordered_along_random_walks(10, 1e-6, 4); }
 
+// However coarse the width that is asked for, both ends are bounds.
+TEST(EpsilonInterval, CoarseOnesHoldTheTruthToo) {
+  const Interval fine = epsilon_interval({{1.0, 0.01, 1000}}, 1e-5);
+  for (const double precision : {1.0, 0.3, 0.1, 0.01}) {
+    const Interval coarse = epsilon_interval({{1.0, 0.01, 1000}}, 1e-5, precision);
+    EXPECT_LE(coarse.remove.lower, fine.remove.upper) << precision;
+    EXPECT_GE(coarse.remove.upper, fine.remove.lower) << precision;
+    EXPECT_LE(coarse.add.lower, fine.add.upper) << precision;
+    EXPECT_GE(coarse.add.upper, fine.add.lower) << precision;
+  }
+}
+
 TEST(EpsilonInterval, IsMonotoneInEveryArgument) {
   for (const double sigma : {0.5, 1.0, 8.0}) {
     for (const double q : {0.02, 0.4}) {
@@ -140,7 +152,14 @@ TEST(Phases, NothingReleasedCostsNothing) {
     EXPECT_EQ(epsilon_interval(phases, 1e-5).lower, 0.0);
     EXPECT_EQ(delta_interval(phases, 1.0).upper, 0.0);
   }
-  EXPECT_NEAR(epsilon_interval({{1.0, 0.1, 0}, {2.0, 0.1, 7}}, 1e-5).upper, upper(2.0, 0.1, 7, 1e-5), 1e-12);
+  EXPECT_EQ(epsilon_interval({{1.0, 0.1, 0}, {2.0, 0.1, 7}}, 1e-5).upper, upper(2.0, 0.1, 7, 1e-5));
+  const Interval whole =
+      epsilon_interval({{1.0, 0.01, 1000}}, 1e-5);  // nothing of a phase without steps counts
+  for (const double sigma : {1e-200, 1e-4, 1e-2}) {
+    const Interval same = epsilon_interval({{1.0, 0.01, 1000}, {sigma, 0.5, 0}}, 1e-5);
+    EXPECT_EQ(same.upper, whole.upper);
+    EXPECT_EQ(same.lower, whole.lower);
+  }
 }
 
 TEST(DeltaInterval, IsTheInverseOfEpsilon) {
@@ -263,6 +282,10 @@ TEST(Refusals, BadArgumentsThrowOneClearLine) {
     EXPECT_TRUE(refused([&] { epsilon_interval({}, delta); })) << delta;
     EXPECT_TRUE(refused([&] { noise_multiplier_for(1.0, delta, 0.1, 10); })) << delta;
     EXPECT_TRUE(refused([&] { steps_for(1.0, delta, 0.1, 1.0); })) << delta;
+  }
+  for (const double precision : {0.0, -1e-4, 1.1, 1e6, kNaN}) {
+    EXPECT_TRUE(refused([&] { epsilon_interval({{1.0, 0.1, 10}}, 1e-5, precision); })) << precision;
+    EXPECT_TRUE(refused([&] { delta_interval({{1.0, 0.1, 10}}, 1.0, precision); })) << precision;
   }
   for (const double epsilon : {-1.0, kNaN, kInfinity}) {
     EXPECT_TRUE(refused([&] { delta_interval({{1.0, 0.1, 10}}, epsilon); })) << epsilon;

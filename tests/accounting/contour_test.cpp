@@ -143,7 +143,7 @@ TEST(Contour, AnyLineIsSound) {
     const Line line = {between(0.05, 30), cut, between(1e-3, 1), 2 * std::numbers::pi / period,
                        2 + int(between(1, 2000))};
     const Contour contour(phases, direction, line);
-    const DeltaLowerBound lower(contour, phases, direction, line, line.c * between(1.05, 4));
+    const DeltaLowerBound lower(contour, phases, direction, line.c * between(1.05, 4));
     for (const double epsilon : {0.0, 0.1, 0.3, 1.0}) {
       const auto exact = static_cast<double>(one_step_delta(direction, 1.0, 0.3, epsilon));
       const double upper = contour.upper(epsilon), below = lower(epsilon);
@@ -157,6 +157,25 @@ TEST(Contour, AnyLineIsSound) {
   EXPECT_GT(useful_below, 30);
 }
 
+// A line that makes no sense bounds by nothing, from above and from below.
+TEST(Contour, SenselessLinesBoundNothing) {
+  const Phases phases = {{1.0, 0.3, 5}};
+  const double nan = std::numeric_limits<double>::quiet_NaN();
+  for (const Line& line :
+       {Line{1, kInfinity, 0.1, 0.2, 0}, Line{1, kInfinity, 0.1, 0.2, 1}, Line{0, kInfinity, 0.1, 0.2, 50},
+        Line{-1, kInfinity, 0.1, 0.2, 50}, Line{1, -3, 0.1, 0.2, 50}, Line{1, kInfinity, 0.1, 0, 50},
+        Line{nan, kInfinity, 0.1, 0.2, 50}, Line{1, kInfinity, nan, 0.2, 50},
+        Line{1, kInfinity, 1e3, 0.2, 50}, Line{1e9, kInfinity, 1, 0.2, 50},
+        Line{1, kInfinity, 0.1, 1e300, 50}}) {
+    const Contour contour(phases, Direction::remove, line);
+    EXPECT_FALSE(contour.upper(0.5) < 0.3) << line.c << " " << line.spacing << " " << line.count;
+    for (const double beyond : {2.0, line.c, 0.0, nan})
+      EXPECT_LE(DeltaLowerBound(contour, phases, Direction::remove, beyond)(0.5), 0.5);
+  }
+  const Contour good(phases, Direction::remove, {1.0, kInfinity, 0.05, 0.3, 600});
+  EXPECT_EQ(DeltaLowerBound(good, phases, Direction::remove, 0.5)(0.5), 0.0);  // c' < c proves nothing
+}
+
 // Without sampling nothing but the sum's own error stands between a line of few points and the truth.
 TEST(Contour, FewPointsAreSoundWithoutSampling) {
   const Phases phases = {{1.0, 1.0, 1}};
@@ -165,7 +184,7 @@ TEST(Contour, FewPointsAreSoundWithoutSampling) {
     for (int count = 2; count < 40; ++count) {
       const Line line = {1.5, kInfinity, 0.0, 0.25, count};
       const Contour contour(phases, direction, line);
-      const DeltaLowerBound lower(contour, phases, direction, line, 4.0);
+      const DeltaLowerBound lower(contour, phases, direction, 4.0);
       for (const double epsilon : {0.1, 0.7, 2.0}) {
         const auto exact =
             static_cast<double>(above(epsilon - 0.5L) - std::exp(Real(epsilon)) * above(epsilon + 0.5L));

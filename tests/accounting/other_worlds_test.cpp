@@ -78,6 +78,8 @@ TEST(Substitution, CostsMoreThanAddingOrRemovingAndIsOrdered) {
   }
   EXPECT_EQ(substitution_epsilon({{1.0, 0.1, 0}}, 1e-5).upper, 0.0);
   EXPECT_THROW(substitution_epsilon({{0.0, 0.1, 1}}, 1e-5), std::invalid_argument);
+  EXPECT_THROW(substitution_rdp(1.0, 1.0, 0.1), std::invalid_argument);
+  EXPECT_TRUE(std::isinf(substitution_epsilon({{1e-170, 0.5, 1}}, 1e-5).upper));
 }
 
 // Without sampling, mu = sqrt(steps) / sigma: false negatives = N(N^-1(1 - alpha) - mu). Tangents lie below.
