@@ -8,6 +8,7 @@
 
 #include "dp/accounting/accountant.h"
 #include "dp/accounting/rdp.h"
+#include "dp/accounting/search.h"
 
 namespace pergrad::accounting {
 namespace {
@@ -43,26 +44,19 @@ double largest_within(const F& cost, double target, double guess, double least, 
     high = std::min(whole ? std::ceil(high * factor) : high * factor, most);
     at_high = over(high);
   }
-  int kept = 0;  // +1: the upper end was kept in the last round, -1: the lower
-  while (whole ? high - low > 1.0 : high > low * (1.0 + precision)) {
-    const double edge = whole ? 0.0 : 0.3 * precision;
-    const double position = std::clamp(at_low / (at_low - at_high), edge, 1.0 - edge);
-    double middle = std::clamp(low * std::pow(high / low, position), low * (1.0 + edge), high * (1.0 - edge));
-    if (whole) middle = std::clamp(std::round(middle), low + 1.0, high - 1.0);
-    const double here = over(middle);
-    if (here <= 0.0) {
-      low = middle;
-      at_low = here;
-      if (kept > 0) at_high *= 0.5;
-      kept = 1;
-    } else {
-      high = middle;
-      at_high = here;
-      if (kept < 0) at_low *= 0.5;
-      kept = -1;
-    }
+  Bracket bracket = {low, high, at_low, at_high};
+  const auto wide = [&] {
+    return whole ? bracket.high - bracket.low > 1.0 : bracket.high > bracket.low * (1.0 + precision);
+  };
+  while (wide()) {
+    const double edge = whole ? 0.0 : 0.3 * precision,
+                 position = std::clamp(bracket.crossing(), edge, 1.0 - edge);
+    double middle = std::clamp(bracket.low * std::pow(bracket.high / bracket.low, position),
+                               bracket.low * (1.0 + edge), bracket.high * (1.0 - edge));
+    if (whole) middle = std::clamp(std::round(middle), bracket.low + 1.0, bracket.high - 1.0);
+    bracket.take(middle, over(middle));
   }
-  return low;
+  return bracket.low;
 }
 
 // The largest x that the accountant allows: first roughly by Renyi divergences, which are quick.

@@ -161,11 +161,7 @@ Proposal propose_epsilon(const Phases& phases, Direction direction, double delta
     const double epsilon = search(upper, delta, guess, step, tolerance).below;
     const DeltaLowerBound lower(*contour, phases, direction, beyond);
     const double under = search(lower, delta, std::min(epsilon, best.value), step, tolerance).above;
-    if (under > best.lower) {
-      best.lower = under;
-      best.under = contour;
-      best.beyond = beyond;
-    }
+    if (under > best.lower) best.raise(under, contour, beyond);
     if (epsilon < best.value) {
       best.value = epsilon;
       best.contour = contour;
@@ -201,11 +197,7 @@ Proposal propose_delta(const Phases& phases, Direction direction, double epsilon
     const auto contour = std::make_shared<const Contour>(phases, direction, line);
     const double delta = contour->upper(epsilon);
     const double under = DeltaLowerBound(*contour, phases, direction, beyond)(epsilon);
-    if (under > best.lower) {
-      best.lower = under;
-      best.under = contour;
-      best.beyond = beyond;
-    }
+    if (under > best.lower) best.raise(under, contour, beyond);
     if (delta < best.value) {
       best.value = delta;
       best.contour = contour;

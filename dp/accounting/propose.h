@@ -2,6 +2,7 @@
 #pragma once
 
 #include <memory>
+#include <utility>
 
 #include "dp/accounting/contour.h"
 
@@ -14,6 +15,12 @@ struct Proposal {
   double lower = 0.0;                           // a lower bound that lower_bound.h may give ...
   std::shared_ptr<const Contour> under = {};    // ... with this contour
   double beyond = 0.0;                          // ... and this c'
+
+  void raise(double bound, std::shared_ptr<const Contour> by, double further) {
+    lower = bound;
+    under = std::move(by);
+    beyond = further;
+  }
 };
 
 // The relative width that is aimed at is `precision`; absolute below epsilon = 0.005.

@@ -7,14 +7,35 @@
 
 namespace pergrad::accounting {
 
+// Where a function that is > 0 at one end of [low, high] and not at the other changes: false position, with
+// the weight of an end halved when it is kept twice (Illinois).
+struct Bracket {
+  double low, high, at_low, at_high;
+  int kept = 0;  // +1: the upper end was kept in the last round, -1: the lower
+
+  double crossing() const { return at_low / (at_low - at_high); }  // as a part of the way from low to high
+  void take(double x, double at) {
+    if ((at > 0.0) == (at_low > 0.0)) {
+      low = x;
+      at_low = at;
+      if (kept > 0) at_high *= 0.5;
+      kept = 1;
+    } else {
+      high = x;
+      at_high = at;
+      if (kept < 0) at_low *= 0.5;
+      kept = -1;
+    }
+  }
+};
+
 struct Crossing {
   double above;  // f(above) > level; 0 if f(0) <= level
   double below;  // f(below) <= level; infinity if none was found
 };
 
 // Looks in [0, infinity) from guess > 0 on, in growing steps, until the two are within `tolerance`. f should
-// be about exponential: false position on log f, with the weight of an end halved when it is kept twice
-// (Illinois).
+// be about exponential: false position on log f.
 template <class F>
 Crossing search(const F& f, double level, double guess, double first_step, double tolerance) {
   const auto height = [&](double x) {
@@ -36,24 +57,13 @@ Crossing search(const F& f, double level, double guess, double first_step, doubl
     high += step;
     at_high = height(high);
   }
-  int kept = 0;  // +1: the upper end was kept in the last round, -1: the lower
-  for (int round = 0; round < 200 && high - low > tolerance; ++round) {
-    const double crossing = low + (high - low) * at_low / (at_low - at_high);
-    const double middle = std::clamp(crossing, low + 0.3 * tolerance, high - 0.3 * tolerance);
-    const double here = height(middle);
-    if (here > 0.0) {
-      low = middle;
-      at_low = here;
-      if (kept > 0) at_high *= 0.5;
-      kept = 1;
-    } else {
-      high = middle;
-      at_high = here;
-      if (kept < 0) at_low *= 0.5;
-      kept = -1;
-    }
+  Bracket bracket = {low, high, at_low, at_high};
+  for (int round = 0; round < 200 && bracket.high - bracket.low > tolerance; ++round) {
+    const double crossing = bracket.low + (bracket.high - bracket.low) * bracket.crossing();
+    const double middle = std::clamp(crossing, bracket.low + 0.3 * tolerance, bracket.high - 0.3 * tolerance);
+    bracket.take(middle, height(middle));
   }
-  return {low, high};
+  return {bracket.low, bracket.high};
 }
 
 }  // namespace pergrad::accounting
