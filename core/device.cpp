@@ -7,10 +7,24 @@
 
 namespace pergrad {
 
-std::string Device::name() const { return is_cpu() ? "cpu" : concat("cuda:", index); }
+std::string Device::name() const {
+  switch (kind) {
+    case Kind::cpu:
+      return "cpu";
+    case Kind::emulated:
+      return "emulated";
+    case Kind::planning:
+      return "planning";
+    case Kind::cuda:
+      break;
+  }
+  return concat("cuda:", index);
+}
 
 Device Device::parse(const std::string& text) {
   if (text == "cpu") return {};
+  if (text == "emulated") return {Kind::emulated, 0};
+  if (text == "planning") return {Kind::planning, 0};
   if (text == "cuda") return {Kind::cuda, 0};
   if (text.starts_with("cuda:")) {
     int index = -1;
@@ -18,9 +32,7 @@ Device Device::parse(const std::string& text) {
     const auto [rest, error] = std::from_chars(text.data() + 5, end, index);
     if (error == std::errc() && rest == end && index >= 0) return {Kind::cuda, index};
   }
-  throw Error(concat("device: got \"", text, "\", wanted cpu, cuda or cuda:<index>"));
+  throw Error(concat("device: got \"", text, "\", wanted cpu, cuda, cuda:<index> or emulated"));
 }
-
-int cuda_device_count() { return 0; }
 
 }  // namespace pergrad

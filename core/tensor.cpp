@@ -1,8 +1,11 @@
-// Tensor and Workspace on the CPU.
+// Tensor and Workspace.
 #include "core/tensor.h"
+
+#include "core/gpu/gpu.h"
 
 #include <algorithm>
 #include <cstdlib>
+#include <cstring>
 #include <map>
 #include <new>
 
@@ -28,15 +31,19 @@ namespace {
 
 constexpr size_t kAlignment = 64;  // a cache line, and one AVX-512 register
 
-std::byte* allocate(size_t bytes) {
+std::byte* allocate(size_t bytes, Device device) {
+  if (!device.is_cpu()) return Gpu::of(device).allocate(bytes);
   void* memory = std::aligned_alloc(kAlignment,
                                     std::max(kAlignment, (bytes + kAlignment - 1) / kAlignment * kAlignment));
   if (!memory) throw std::bad_alloc();
   return static_cast<std::byte*>(memory);
 }
 
-void check_device(Device device) {
-  PG_CHECK_AS(DeviceError, device.is_cpu(), "tensor: this build has no device ", device.name());
+void release(std::byte* memory, Device device) noexcept {
+  if (device.is_cpu())
+    std::free(memory);
+  else
+    Gpu::of(device).release(memory);
 }
 
 }  // namespace
@@ -44,10 +51,12 @@ void check_device(Device device) {
 // Free buffers by size class: powers of two and the three quarter steps between them, so that at most a
 // quarter is wasted and a step finds what the last one left.
 struct Workspace::Pool {
+  explicit Pool(Device d) : device(d) {}
+  Device device;
   std::multimap<size_t, std::byte*> free;
   size_t reserved = 0;
   ~Pool() {
-    for (auto& [size, memory] : free) std::free(memory);
+    for (auto& [size, memory] : free) release(memory, device);
   }
   static size_t size_class(size_t bytes) {
     size_t power = 256;
@@ -57,9 +66,7 @@ struct Workspace::Pool {
   }
 };
 
-Workspace::Workspace(Device device) : device_(device), pool_(std::make_shared<Pool>()) {
-  check_device(device);
-}
+Workspace::Workspace(Device device) : device_(device), pool_(std::make_shared<Pool>(device)) {}
 
 std::shared_ptr<std::byte> Workspace::take(size_t bytes) {
   const size_t size = Pool::size_class(bytes);
@@ -68,7 +75,7 @@ std::shared_ptr<std::byte> Workspace::take(size_t bytes) {
     memory = found->second;
     pool_->free.erase(found);
   } else {
-    memory = allocate(size);
+    memory = allocate(size, device_);
     pool_->reserved += size;
   }
   return {memory, [pool = pool_, size](std::byte* p) { pool->free.emplace(size, p); }};
@@ -84,9 +91,9 @@ Tensor::Tensor(std::shared_ptr<std::byte> buffer, Shape shape, DType type, Devic
       device_(device) {}
 
 Tensor Tensor::empty(Shape shape, DType type, Device device) {
-  check_device(device);
   const size_t bytes = static_cast<size_t>(count(shape)) * size_of(type);
-  return {std::shared_ptr<std::byte>(allocate(bytes), std::free), std::move(shape), type, device};
+  return {std::shared_ptr<std::byte>(allocate(bytes, device), [device](std::byte* p) { release(p, device); }),
+          std::move(shape), type, device};
 }
 
 Tensor Tensor::zeros(Shape shape, DType type, Device device) {
@@ -124,10 +131,32 @@ Tensor Tensor::reshape(Shape shape) const {
   return t;
 }
 
-Tensor Tensor::clone() const { return to(dtype_); }
+Tensor Tensor::clone() const { return to(device_); }
+
+Tensor Tensor::to(Device device) const {
+  Tensor t = empty(shape_, dtype_, device);
+  t.assign(*this);
+  return t;
+}
+
+void Tensor::assign(const Tensor& from) const {
+  PG_CHECK(from.shape_ == shape_ && from.dtype_ == dtype_, "assign: ", to_string(from.shape_), " to ",
+           to_string(shape_), " of another shape or type");
+  if (size_ == 0) return;
+  if (device_.is_cpu() && from.device_.is_cpu()) {
+    std::memcpy(device_bytes(), from.device_bytes(), byte_size());
+  } else if (device_.is_cpu()) {
+    Gpu::of(from.device_).download(device_bytes(), from.device_bytes(), byte_size());
+  } else if (from.device_.is_cpu()) {
+    Gpu::of(device_).upload(device_bytes(), from.device_bytes(), byte_size());
+  } else {
+    PG_CHECK(device_ == from.device_, "assign: from ", from.device_.name(), " to ", device_.name());
+    Gpu::of(device_).copy(device_bytes(), from.device_bytes(), byte_size());
+  }
+}
 
 Tensor Tensor::to(DType type) const {
-  Tensor t = empty(shape_, type, device_);
+  Tensor t = empty(shape_, type);
   dispatch(dtype_, [&]<class From>() {
     dispatch(type, [&]<class To>() {
       std::transform(data<From>(), data<From>() + size_, t.data<To>(),
@@ -138,7 +167,19 @@ Tensor Tensor::to(DType type) const {
 }
 
 void Tensor::fill(double value) const {
-  dispatch(dtype_, [&]<class T>() { std::fill_n(data<T>(), size_, static_cast<T>(value)); });
+  if (size_ == 0) return;
+  if (device_.is_cpu() && (dtype_ == DType::f32 || dtype_ == DType::f64)) {
+    dispatch(dtype_, [&]<class T>() { std::fill_n(data<T>(), size_, static_cast<T>(value)); });
+  } else if (value == 0) {
+    if (device_.is_cpu())
+      std::memset(device_bytes(), 0, byte_size());
+    else
+      Gpu::of(device_).zero(device_bytes(), byte_size());
+  } else {
+    const Tensor host = empty(shape_, dtype_);
+    host.fill(value);  // REQUIRES: float or double
+    assign(host);
+  }
 }
 
 }  // namespace pergrad

@@ -1,9 +1,13 @@
 // Tensor: a shape over a shared buffer. Always contiguous; the only view is rows(a, b) of the leading axis.
 //
+// On a GPU (core/gpu/gpu.h) work is queued: empty, zeros, copies and fills of one device happen in order.
+// Only kernels touch such memory: data() refuses it.
+//
 // Memory comes from a Workspace, which keeps what tensors give back for the next ones: after the first step
 // no memory is asked of the operating system. A Workspace serves one thread.
 #pragma once
 
+#include "core/bf16.h"
 #include "core/device.h"
 #include "core/error.h"
 
@@ -16,12 +20,17 @@
 
 namespace pergrad {
 
-enum class DType { f32, f64 };
-inline size_t size_of(DType type) { return type == DType::f32 ? 4 : 8; }
+// bf16: activations on a GPU; i64: sums on the privacy grid there.
+enum class DType { f32, f64, bf16, i64 };
+inline size_t size_of(DType type) { return type == DType::bf16 ? 2 : type == DType::f32 ? 4 : 8; }
 template <class T>
 constexpr DType dtype_of() {
-  static_assert(std::is_same_v<T, float> || std::is_same_v<T, double>);
-  return std::is_same_v<T, float> ? DType::f32 : DType::f64;
+  if constexpr (std::is_same_v<T, float>) return DType::f32;
+  if constexpr (std::is_same_v<T, double>) return DType::f64;
+  if constexpr (std::is_same_v<T, bf16>) return DType::bf16;
+  static_assert(std::is_same_v<T, float> || std::is_same_v<T, double> || std::is_same_v<T, bf16> ||
+                std::is_same_v<T, int64_t>);
+  return DType::i64;
 }
 
 using Shape = std::vector<int64_t>;
@@ -59,12 +68,23 @@ class Tensor {
   DType dtype() const { return dtype_; }
   Device device() const { return device_; }
 
-  // The elements.  THROWS: Error if T is not the dtype or there is no buffer.
+  // The elements.  THROWS: Error if T is not the dtype, there is no buffer, or it is on a GPU.
   template <class T>
   T* data() const {
+    PG_CHECK(buffer_ && dtype_ == dtype_of<T>() && device_.is_cpu(),
+             "tensor: no data of the type asked for on the processor");
+    return reinterpret_cast<T*>(buffer_.get()) + offset_;
+  }
+  // The elements where they are, for kernels.  THROWS: Error if T is not the dtype or there is no buffer.
+  template <class T>
+  T* device_data() const {
     PG_CHECK(buffer_ && dtype_ == dtype_of<T>(), "tensor: no data of the type asked for");
     return reinterpret_cast<T*>(buffer_.get()) + offset_;
   }
+  std::byte* device_bytes() const { return buffer_.get() + offset_ * static_cast<int64_t>(size_of(dtype_)); }
+  size_t byte_size() const { return static_cast<size_t>(size_) * size_of(dtype_); }
+  // No other tensor shares this memory.
+  bool sole_owner() const { return buffer_.use_count() == 1; }
   template <class T>
   std::span<T> values() const {
     return {data<T>(), static_cast<size_t>(size_)};
@@ -74,10 +94,14 @@ class Tensor {
   Tensor rows(int64_t begin, int64_t end) const;
   // The same elements under another shape of equal size, sharing memory.
   Tensor reshape(Shape shape) const;
-  // A deep copy on the heap.
+  // A deep copy on the heap of the same device.
   Tensor clone() const;
-  // A deep copy converted to another type.
+  // A deep copy on another device, or on the same.
+  Tensor to(Device device) const;
+  // A deep copy converted to another type; on the processor only.
   Tensor to(DType type) const;
+  // Overwrites all elements with those of another of the same shape and type, from any device.
+  void assign(const Tensor& from) const;
   void fill(double value) const;
 
  private:
@@ -90,10 +114,17 @@ class Tensor {
   Device device_;
 };
 
-// f.operator()<float>() or <double>(), by dtype.
+// f.operator()<float>() or <double>(), by dtype: what the processor computes in.   THROWS: Error for others.
 template <class F>
 decltype(auto) dispatch(DType type, F&& f) {
+  PG_CHECK(type == DType::f32 || type == DType::f64, "dispatch: wanted float or double");
   return type == DType::f32 ? f.template operator()<float>() : f.template operator()<double>();
+}
+// f.operator()<float>() or <bf16>(): what activations are on a GPU.   THROWS: Error for others.
+template <class F>
+decltype(auto) dispatch_gpu(DType type, F&& f) {
+  PG_CHECK(type == DType::f32 || type == DType::bf16, "dispatch: wanted float or bf16 on a GPU");
+  return type == DType::f32 ? f.template operator()<float>() : f.template operator()<bf16>();
 }
 
 // A pool of buffers for the tensors of one thread on one device.
@@ -101,9 +132,10 @@ class Workspace {
  public:
   explicit Workspace(Device device = {});
   Device device() const { return device_; }
-  // A buffer of at least `bytes`, aligned to 64; goes back to the pool with its last owner.
+  // A buffer of at least `bytes`, aligned to 64; goes back to the pool with its last owner. On a GPU what
+  // was queued on it before is done before what is queued next.
   std::shared_ptr<std::byte> take(size_t bytes);
-  // Bytes ever asked of the operating system.
+  // Bytes ever asked of the operating system or the GPU.
   size_t bytes_reserved() const;
 
  private:

@@ -150,7 +150,7 @@ TEST(Device, NamesGoThereAndBack) {
        {"", "gpu", "CPU", "cuda:", "cuda:-1", "cuda:1x", "cuda: 1", "cuda:99999999999", "cpu:0"})
     EXPECT_THROW(Device::parse(bad), Error) << bad;
   EXPECT_EQ(message_of([] { Device::parse("gpu"); }),
-            "device: got \"gpu\", wanted cpu, cuda or cuda:<index>");
+            "device: got \"gpu\", wanted cpu, cuda, cuda:<index> or emulated");
   EXPECT_GE(cuda_device_count(), 0);
 }
 
