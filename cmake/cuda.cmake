@@ -52,6 +52,7 @@ endfunction()
 
 target_compile_definitions(pergrad_core PUBLIC PG_CUDA)
 target_sources(pergrad_core PRIVATE core/gpu/cuda.cpp)
+pergrad_cuda_kernels(pergrad_core core/gpu/kernels_cuda.cu)
 target_include_directories(pergrad_core SYSTEM PRIVATE ${CUDNN_INCLUDE})
 target_link_libraries(pergrad_core PUBLIC CUDA::cudart_static CUDA::cublas ${CUDNN_LIBRARY})
 target_compile_definitions(pergrad_core PRIVATE PG_CUDA_VERSION="${CUDAToolkit_VERSION_MAJOR}.${CUDAToolkit_VERSION_MINOR}")

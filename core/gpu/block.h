@@ -8,10 +8,13 @@
 
 #include <cstdint>
 
+// PG_UNROLL before a loop whose sums must stay in registers.
 #if defined(__CUDACC__)
 #define PG_DEVICE __device__
+#define PG_UNROLL _Pragma("unroll")
 #else
 #define PG_DEVICE
+#define PG_UNROLL
 #endif
 
 #if defined(__CUDACC__)
