@@ -138,7 +138,7 @@ template <class A>
 struct BiasGradientBlock {
   static constexpr int kThreads = 256, kChannels = 32, kParts = kThreads / kChannels;
   size_t shared_bytes() const { return kThreads * sizeof(float); }
-  int64_t slabs() const { return (outputs + kChannels - 1) / kChannels; }
+  PG_HD int64_t slabs() const { return (outputs + kChannels - 1) / kChannels; }
   const A* dy;              // [N, pixels, O]
   int64_t pixels, outputs;  // pixels of all views of one example
   float* db;

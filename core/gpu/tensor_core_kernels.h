@@ -111,16 +111,27 @@ struct TensorCoreWeightGradient {
 
     // Thread 8 m + l names row l of matrix m: pixel l of a group of eight.
     const int matrix = lane / 8, l = lane % 8;
-    // Where the row of this thread lies for column j of this warp, relative to its group of pixels.
-    uint32_t offset[kPerWarp];
-    PG_UNROLL
-    for (int j = 0; j < kPerWarp; ++j) {
-      const int octet = warp + kWarps * j;
-      const int tap = octet / (kCi / 8), r = tap / kKernel, q = tap % kKernel;
+    // Where the row of this thread lies for tap (r, q) and chunk c of X, relative to its group of pixels.
+    const auto x_offset = [&](int r, int q, int c) {
       const uint32_t chunk =
-          swizzle<kXChunks>(static_cast<uint32_t>(octet % (kCi / 8)), static_cast<uint32_t>(l + q / kStep));
-      offset[j] = static_cast<uint32_t>((r * kXColumns + l * kStep + q) * kXPixel) + chunk * 16;
+          swizzle<kXChunks>(static_cast<uint32_t>(c), static_cast<uint32_t>(l + q / kStep));
+      return static_cast<uint32_t>((r * kXColumns + l * kStep + q) * kXPixel) + chunk * 16;
+    };
+    // For column j of this warp. With 64 channels j is the tap: all but kKernel numbers are constants.
+    constexpr bool kTapIsColumn = kCi == 64;
+    constexpr int kOffsets = kTapIsColumn ? kKernel : kPerWarp;
+    uint32_t known[kOffsets];
+    PG_UNROLL
+    for (int j = 0; j < kOffsets; ++j) {
+      const int octet = warp + kWarps * j, tap = octet / (kCi / 8);
+      known[j] =
+          kTapIsColumn ? x_offset(0, j, warp) : x_offset(tap / kKernel, tap % kKernel, octet % (kCi / 8));
     }
+    const auto offset = [&](int j) {
+      if constexpr (kTapIsColumn)
+        return known[j % kKernel] + static_cast<uint32_t>(j / kKernel * kXColumns * kXPixel);
+      return known[j];
+    };
     const auto y_offset = [&](int pixel, int tile) {  // rows of dY: matrices (channel half, pixel half)
       const auto p = static_cast<uint32_t>(pixel + matrix / 2 * 8 + l);
       const uint32_t chunk =
@@ -135,6 +146,7 @@ struct TensorCoreWeightGradient {
       block.sync();
       load(step + kStages - 1);
       const unsigned char* stage = shared + step % kStages * kStage;
+      PG_NO_UNROLL
       for (int pixel = 0; pixel < kPixels; pixel += 32) {
         uint32_t a[2][kTiles][4];
         PG_UNROLL
@@ -150,7 +162,7 @@ struct TensorCoreWeightGradient {
             if (warp + kWarps * j >= kOctets) break;  // the same for all threads of a warp
           }
           uint32_t f[4];
-          block.load_transposed(f, stage, base + offset[j]);
+          block.load_transposed(f, stage, base + offset(j));
           PG_UNROLL
           for (int m = 0; m < kTiles; ++m) block.mma_bf16(sum[m][j], a[0][m], f[0], f[1]);
           PG_UNROLL
