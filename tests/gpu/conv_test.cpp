@@ -4,6 +4,7 @@
 
 #include "tests/gpu/device_test.h"
 #include "tests/support/compare.h"
+#include "tests/support/op_cases.h"
 
 namespace pergrad::test {
 namespace {
@@ -16,19 +17,7 @@ Tensor bf16_random(Shape shape, uint64_t seed) {
   for (float& v : t.values<float>()) v = to_float(to_bf16(v));
   return t;
 }
-Tensor as_type(const Tensor& t, DType type) {
-  if (type == DType::f32) return t.clone();
-  const Tensor out = Tensor::empty(t.shape(), DType::bf16);
-  for (int64_t i = 0; i < t.size(); ++i) out.data<bf16>()[i] = to_bf16(t.data<float>()[i]);
-  return out;
-}
-Tensor as_float(const Tensor& t) {
-  const Tensor host = t.to(Device{});
-  if (host.dtype() == DType::f32) return host;
-  const Tensor out = Tensor::empty(host.shape(), DType::f32);
-  for (int64_t i = 0; i < out.size(); ++i) out.data<float>()[i] = to_float(host.data<bf16>()[i]);
-  return out;
-}
+Tensor as_type(const Tensor& t, DType type) { return type == DType::bf16 ? in_bf16(t) : t; }
 
 struct Reference {
   Tensor y, dx, dw, db;  // f64; dw [N, size], db [N, O]
@@ -87,8 +76,8 @@ class GpuConvSmall : public GpuTest {
       const Tensor in = conv.input(as_type(x, type).to(device()), workspace);
       const Tensor gradient = as_type(dy, type).to(device());
       if (way == c.ways[0]) {
-        EXPECT_LE(normalised_error(as_float(conv.forward(in, bias_there, workspace)), want.y), rounded);
-        EXPECT_LE(normalised_error(as_float(conv.input_gradient(gradient, type, workspace)), want.dx),
+        EXPECT_LE(normalised_error(in_float(conv.forward(in, bias_there, workspace)), want.y), rounded);
+        EXPECT_LE(normalised_error(in_float(conv.input_gradient(gradient, type, workspace)), want.dx),
                   rounded);
       }
       // Into columns of a wider slab, first overwriting, then adding.
