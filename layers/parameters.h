@@ -35,7 +35,7 @@ class Parameters {
   // Adds a parameter; names are PyTorch's ("blocks.0.conv1.weight"). Before allocate() only.
   ParameterId declare(const std::string& name, Shape shape, Init init, Kind kind = Kind::plain);
   // Makes the flat array [P] and draws the initial values: parameter i from Philox stream (key, i).
-  void allocate(DType type, const Key& key);
+  void allocate(DType type, const Key& key, Device device = {});
 
   int64_t size() const { return layout_.size(); }
   const ParameterLayout& layout() const { return layout_; }
