@@ -58,6 +58,8 @@ class ViewSource final : public ExampleSource {
 
   // V of every batch.
   int64_t row_views() const;
+  // Views of different members of a unit are mixed with each other.
+  bool mixes_within_units() const { return mixer_.mode() != GroupMix::none; }
   const AugmentSettings& settings() const { return augmenter_.settings(); }
 
  private:
