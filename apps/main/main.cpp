@@ -56,7 +56,7 @@ void add_train(CLI::App& app, Common& common) {
   train_app->add_flag("--resume", options->resume, "go on with the run in --out");
   train_app->add_option("--set", options->changes.set, "section.key=value, once for each change")
       ->allow_extra_args(false);
-  train_app->add_option("--device", *device, "cpu, cuda or cuda:<index>");
+  train_app->add_option("--device", *device, "cpu, cuda, cuda:<index> or emulated");
   train_app->add_option("--max-minutes", options->max_minutes, "stop cleanly after so many minutes");
   train_app->add_option("--max-steps", options->max_steps, "stop cleanly after so many steps");
   train_app->add_flag("--non-private", options->changes.non_private, "no clipping, no noise, no guarantee");

@@ -26,6 +26,7 @@ namespace pergrad {
 enum class Precision { fp32, tf32, bf16 };
 // "fp32", "tf32", "bf16" and back.   THROWS: Error for any other text.
 Precision parse_precision(const std::string& text);
+std::string text_of(Precision precision);
 inline DType activation_type(Precision p) { return p == Precision::bf16 ? DType::bf16 : DType::f32; }
 
 // Captured work.
