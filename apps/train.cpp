@@ -15,6 +15,7 @@
 #include "dp/nonprivate.h"
 #include "dp/sampler.h"
 #include "dp/step.h"
+#include "layers/coordinates.h"
 
 #include <fmt/format.h>
 
@@ -107,7 +108,8 @@ class Training {
       noise_variance =
           std::pow(plan_.value()->noise_multiplier * plan_.value()->clip_norm / plan_->divisor(), 2);
     }
-    optimizer_ = make_optimizer(optimizer_settings(config_, noise_variance), model_.parameters().size());
+    optimizer_ = make_optimizer(optimizer_settings(config_, noise_variance), model_.parameters().size(),
+                                model_.parameters().device());
     const ImageShape image = model_.image();
     chunk_ = chunk_rows(config_.speed, model_.parameters().size(),
                         views_.row_views() * (image.size() + model_.labels() + 1), exec_.threads);
@@ -374,9 +376,8 @@ class Training {
 
   // The weights are released: looking at them costs nothing.
   void check_finite() const {
-    const Tensor& weights = model_.parameters().flat();
-    PG_CHECK(std::ranges::all_of(weights.values<float>(), [](float w) { return std::isfinite(w); }),
-             "training diverged in step ", step_, ": a weight is not finite; lower train.learning_rate");
+    PG_CHECK(all_finite(model_.parameters().flat()), "training diverged in step ", step_,
+             ": a weight is not finite; lower train.learning_rate");
   }
 
   // Nothing is left to do: say again what was said at the end.
