@@ -29,6 +29,7 @@ Tensor gradient_of_step(int64_t step) {
   g.data<float>()[1] = -0.0f;
   g.data<float>()[2] = 1e-42f;
   g.data<float>()[3] = 1e30f;
+  g.data<float>()[kSize - 1] = 1.0f;  // the last one is seen to move
   return g;
 }
 
@@ -53,9 +54,11 @@ TEST_P(ParametersOn, TakeValuesFromBothSides) {
     for (Parameters* to : {&here, &there}) {
       to->assign(gradient_of_step(2));
       const uint64_t version = to->version();
+      const Tensor view = to->value({1});
       to->assign(from);
       EXPECT_GT(to->version(), version);
       EXPECT_TRUE(same_bits(to->host_values(), values));
+      EXPECT_TRUE(same_bits(view.to(Device{}), values.rows(77, kSize).clone())) << "a view stays one";
     }
 }
 
