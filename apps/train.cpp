@@ -16,6 +16,7 @@
 #include "dp/nonprivate.h"
 #include "dp/sampler.h"
 #include "dp/step.h"
+#include "layers/coordinates.h"
 
 #include <fmt/format.h>
 
@@ -108,7 +109,8 @@ class Training {
       noise_variance =
           std::pow(plan_.value()->noise_multiplier * plan_.value()->clip_norm / plan_->divisor(), 2);
     }
-    optimizer_ = make_optimizer(optimizer_settings(config_, noise_variance), model_.parameters().size());
+    optimizer_ = make_optimizer(optimizer_settings(config_, noise_variance), model_.parameters().size(),
+                                compute_plan_.device);
     if (options_.resume) resume();
   }
 
@@ -388,9 +390,8 @@ class Training {
 
   // The weights are released: looking at them costs nothing.
   void check_finite() const {
-    const Tensor& weights = model_.parameters().flat();
-    PG_CHECK(std::ranges::all_of(weights.values<float>(), [](float w) { return std::isfinite(w); }),
-             "training diverged in step ", step_, ": a weight is not finite; lower train.learning_rate");
+    PG_CHECK(all_finite(model_.parameters().flat()), "training diverged in step ", step_,
+             ": a weight is not finite; lower train.learning_rate");
   }
 
   // Nothing is left to do: say again what was said at the end.

@@ -1,6 +1,7 @@
 // Parameters: declaration and initial values.
 #include "layers/parameters.h"
 #include "core/philox.h"
+#include "layers/coordinates.h"
 
 #include <algorithm>
 #include <cmath>
@@ -45,7 +46,7 @@ void Parameters::allocate(DType type, const Key& key, Device device) {
                     [&] { return static_cast<T>(draw()); });
     });
   }
-  flat_ = device.is_cpu() ? host : host.to(device);
+  flat_ = on_device(host, device);
   touch();
 }
 
@@ -53,6 +54,8 @@ Tensor Parameters::value(ParameterId id) const {
   const auto& entry = layout_.entries.at(id.index);
   return flat_.rows(entry.begin, entry.end).reshape(entry.shape);
 }
+
+Tensor Parameters::host_values() const { return on_device(flat_, {}); }
 
 void Parameters::assign(const Tensor& flat) {
   PG_CHECK(flat.size() == size() && flat.dtype() == flat_.dtype(), "parameters: assigned ",
