@@ -8,7 +8,7 @@ if(NOT PERGRAD_CUDA STREQUAL "OFF")
   # A Python wheel has no link libcudnn.so, only the library with its version.
   find_path(CUDNN_INCLUDE cudnn.h HINTS ${CUDNN_ROOT}/include ENV CUDNN_ROOT PATH_SUFFIXES include
     PATHS /usr/local/cuda/include)
-  find_library(CUDNN_LIBRARY NAMES cudnn libcudnn.so.9 HINTS ${CUDNN_ROOT}/lib ${CUDNN_ROOT}/lib64 ENV CUDNN_ROOT
+  find_library(CUDNN_LIBRARY NAMES cudnn libcudnn.so.9 NAMES_PER_DIR HINTS ${CUDNN_ROOT}/lib ${CUDNN_ROOT}/lib64 ENV CUDNN_ROOT
     PATH_SUFFIXES lib lib64 PATHS /usr/local/cuda/lib64)
   if(CMAKE_CUDA_COMPILER AND CUDNN_INCLUDE AND CUDNN_LIBRARY)
     set(PERGRAD_HAS_CUDA ON)

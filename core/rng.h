@@ -56,23 +56,25 @@ PG_HD inline void chacha20_block(const uint32_t key[8], uint32_t counter, const 
 class ChaChaStream {
  public:
   ChaChaStream(const Key& key, uint64_t step, uint32_t index);
-  uint32_t next_u32() {
+  // The stream (key, step, index) from another one of (key, step) that nothing was drawn from.
+  PG_HD ChaChaStream(const ChaChaStream& other, uint32_t index) : ChaChaStream(other) { nonce_[2] = index; }
+  PG_HD uint32_t next_u32() {
     if (used_ == 16) refill();
     return block_[used_++];
   }
-  uint64_t next_u64() {
+  PG_HD uint64_t next_u64() {
     const uint64_t low = next_u32();
     return low | (static_cast<uint64_t>(next_u32()) << 32);
   }
   // Uniform in [0, n), exactly: words below 2^64 mod n are drawn again.   REQUIRES: n >= 1.
-  uint64_t below(uint64_t n) {
+  PG_HD uint64_t below(uint64_t n) {
     uint64_t word = next_u64();
     while (word < n && word < (0 - n) % n) word = next_u64();
     return word % n;
   }
 
  private:
-  void refill() {
+  PG_HD void refill() {
     chacha20_block(key_, counter_++, nonce_, block_);
     used_ = 0;
   }

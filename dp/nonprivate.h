@@ -6,14 +6,14 @@
 
 #include <cstdint>
 #include <span>
-#include <vector>
 
 namespace pergrad::dp {
 
 // Plain sum of rows in double, and how many there were. No clip, no noise, no guarantee.
 struct NonPrivateSum {
-  explicit NonPrivateSum(int64_t parameters) : values(static_cast<size_t>(parameters), 0.0) {}
-  std::vector<double> values;  // [P]
+  explicit NonPrivateSum(int64_t parameters, Device device = {})
+      : values(Tensor::zeros({parameters}, DType::f64, device)) {}
+  Tensor values;  // [P] f64, where the rows are
   int64_t rows = 0;
 };
 

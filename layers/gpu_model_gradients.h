@@ -29,6 +29,7 @@ class GpuModelGradients : public ModelRows {
   GpuModelGradients(Model& model, int64_t views, int64_t chunk_rows);
 
   int64_t parameter_count() const override { return model_.parameters().size(); }
+  Device device() const override { return model_.device(); }
   // Row n = gradient of the weighted mean loss over the views of row n, as ModelGradients does. At most
   // chunk_rows rows, from either device; the GPU always works on chunk_rows, the rest being zeros. The first
   // call runs op by op, the second captures what it asks for, later ones replay that: the same kernels on the

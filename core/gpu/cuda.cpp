@@ -188,9 +188,8 @@ class CudaGpu final : public Gpu {
 
   void upload(void* to, const void* from, size_t bytes) override {
     make_current();
-    // From pageable memory: returns when it is staged or copied.
+    // From pageable memory this returns when the source is copied or staged by the driver.
     check(cudaMemcpyAsync(to, from, bytes, cudaMemcpyHostToDevice, stream_), "upload");
-    check(cudaStreamSynchronize(stream_), "upload");
   }
   void download(void* to, const void* from, size_t bytes) override {
     make_current();

@@ -4,6 +4,7 @@
 #include "core/exec.h"
 #include "core/gpu/block.h"
 
+#include <cmath>
 #include <cstddef>
 #include <cstdint>
 
@@ -67,6 +68,24 @@ struct MatrixProduct {
     block.mma_bf16(ignored, fa, fb[2], fb[3]);
     for (int i = 0; i < 4; ++i)
       c[(lane / 4 + 8 * (i / 2)) * 8 + 2 * (lane % 4) + i % 2] = sum[i] + ignored[i];
+  }
+};
+
+// Arithmetic that the clip rests on, of a pair of doubles: +, *, /, square root, comparison; and the cut to
+// an integer.
+struct DoubleArithmetic {
+  const double* x;  // [n, 2]
+  double* out;      // [n, 5]
+  int64_t* cut;     // [n]
+  PG_HD void operator()(int64_t i) const {
+    const double a = x[2 * i], b = x[2 * i + 1];
+    out[5 * i] = a + b;
+    out[5 * i + 1] = a * b;
+    out[5 * i + 2] = a / b;
+    out[5 * i + 3] = std::sqrt(a);
+    out[5 * i + 4] = a < HUGE_VAL && !(a != a) ? 1 : 0;
+    const bool small = a > -1e18 && a < 1e18;  // false for NaN
+    cut[i] = small ? static_cast<int64_t>(a) : 0;
   }
 };
 

@@ -63,10 +63,17 @@ TEST(ReviewersPath, TheTightAccountantIsShort) {
   EXPECT_LT(total, 550);
 }
 
+// What who trains on a GPU reads beside the path.
+TEST(ReviewersPath, WhatAGpuAddsIsShort) {
+  const int total = total_of("On a GPU");
+  EXPECT_GT(total, 50);
+  EXPECT_LT(total, 400);
+}
+
 TEST(ReviewersPath, LeavesNothingOut) {
   std::set<std::string> listed;
   for (const auto& [file, lines] : table("The reviewer's path")) listed.insert(file);
-  for (const char* heading : {"The tight accountant", "Beside the path"})
+  for (const char* heading : {"The tight accountant", "On a GPU", "Beside the path"})
     for (const auto& [file, lines] : table(heading)) EXPECT_TRUE(listed.insert(file).second) << file;
   for (const char* file : {"core/rng.h", "core/rng.cpp", "core/example_batch.h", "core/sources.h",
                            "core/hash.h", "core/hash.cpp", "core/exec.h", "augment/augmenter.h"})
