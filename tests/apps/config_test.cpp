@@ -201,7 +201,7 @@ TEST(Config, HashIgnoresSpeedAndLogAlone) {
     return parse_config(kEverything, "e.toml", {.set = {set}});
   };
   for (const char* set : {"speed.threads=1", "speed.max_examples=1", "speed.max_memory_mb=9",
-                          "speed.device=cpu", "log.every=1", "log.nonprivate=false"}) {
+                          "speed.device=cuda:0", "log.every=1", "log.nonprivate=false"}) {
     EXPECT_EQ(config_hash(changed(set)), hash) << set;
     EXPECT_EQ(first_difference(changed(set), everything), std::nullopt) << set;
     EXPECT_FALSE(changed(set) == everything) << set;
