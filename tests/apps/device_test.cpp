@@ -24,7 +24,9 @@ std::vector<std::string> on_emulated(const std::filesystem::path& config, const 
                                   "speed.max_examples=6",
                                   "--json",
                                   "--set",
-                                  "speed.precision=" + precision};
+                                  "speed.precision=" + precision,
+                                  "--set",
+                                  "privacy.noise_multiplier=1.0"};  // (a target is slow to calibrate)
   all.insert(all.end(), more.begin(), more.end());
   return all;
 }
@@ -51,7 +53,8 @@ double distance(const std::filesystem::path& a, const std::filesystem::path& b) 
 TEST(TrainOnDevice, AgreesWithTheProcessor) {
   const TempFolder folder;
   const auto config = write_toy_config(folder, 6);
-  const Outcome here = run(folder, {"train", config, "--out", folder / "here", "--json"});
+  const Outcome here = run(
+      folder, {"train", config, "--out", folder / "here", "--json", "--set", "privacy.noise_multiplier=1.0"});
   const Outcome there = run(folder, on_emulated(config, folder / "there", "fp32"));
   ASSERT_EQ(here.status, 0) << here.err;
   ASSERT_EQ(there.status, 0) << there.err;
@@ -92,6 +95,7 @@ TEST(TrainOnDevice, WithoutPrivacyWithAdamAndMicrobatches) {
            {"privacy.units=microbatch", "privacy.microbatch_size=2", "privacy.microbatch_mix=added"}}) {
     std::vector<std::string> changes = {"--set", "train.expected_batch_size=3",
                                         "--set", "speed.max_examples=1",
+                                        "--set", "privacy.noise_multiplier=1.0",
                                         "--set", "augment.base=1",
                                         "--set", "augment.mix=0"};
     for (const std::string& change : more) {
@@ -101,7 +105,8 @@ TEST(TrainOnDevice, WithoutPrivacyWithAdamAndMicrobatches) {
     const auto here = folder / ("here" + std::to_string(number)),
                there = folder / ("there" + std::to_string(number));
     ++number;
-    std::vector<std::string> all = {"train", config, "--out", here, "--json"};
+    std::vector<std::string> all = {
+        "train", config, "--out", here, "--json", "--set", "privacy.noise_multiplier=1.0"};
     all.insert(all.end(), changes.begin(), changes.end());
     const Outcome on_processor = run(folder, all),
                   on_device = run(folder, on_emulated(config, there, "fp32", changes));
@@ -118,7 +123,10 @@ TEST(TrainOnDevice, ARunGoesOnOnAnotherDeviceAndIsEvaluatedOnEither) {
   const TempFolder folder;
   const auto config = write_toy_config(folder, 6);
   const auto out = folder / "run";
-  ASSERT_EQ(run(folder, {"train", config, "--out", out, "--max-steps", "3"}).status, 0);
+  ASSERT_EQ(run(folder,
+                {"train", config, "--out", out, "--max-steps", "3", "--set", "privacy.noise_multiplier=1.0"})
+                .status,
+            0);
   const Outcome done = run(folder, on_emulated(config, out, "fp32", {"--resume"}));
   ASSERT_EQ(done.status, 0) << done.err;
   EXPECT_EQ(done.json().at("steps_done"), 6);
