@@ -143,6 +143,10 @@ class CudaGpu final : public Gpu {
   explicit CudaGpu(Device device) : Gpu(device) {
     int count = 0;
     const cudaError_t status = cudaGetDeviceCount(&count);
+    int driver = 0;  // stays 0 where there is none
+    cudaDriverGetVersion(&driver);
+    PG_CHECK_AS(DeviceError, driver > 0, "device: ", device.name(),
+                ": no NVIDIA driver is loaded (nvidia-smi should list a GPU)");
     PG_CHECK_AS(DeviceError, status == cudaSuccess || status == cudaErrorNoDevice, "device: ", device.name(),
                 ": ", cudaGetErrorString(status), advice(status));
     PG_CHECK_AS(DeviceError, count > 0, "device: ", device.name(), ": no NVIDIA GPU is found",
