@@ -302,6 +302,7 @@ class Training {
   struct LossWatch : GradientSource {
     LossWatch(ModelGradients& source, bool watch) : source_(source), watch_(watch) {}
     int64_t parameter_count() const override { return source_.parameter_count(); }
+    Device device() const override { return source_.device(); }
     PerExampleGradient rows(ExampleBatch&& batch) override {
       PerExampleGradient rows = source_.rows(std::move(batch));
       if (watch_)

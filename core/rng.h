@@ -22,6 +22,12 @@ struct Key {
   bool operator==(const Key&) const = default;
 };
 
+// A key as ChaCha20 reads it, little-endian: plain numbers, which kernels take by value.
+struct KeyWords {
+  uint32_t words[8];
+};
+KeyWords words_of(const Key& key);
+
 // A child key: HMAC-SHA-256(parent, label).
 Key derive_key(const Key& parent, std::string_view label);
 // SHA-256 of a text; reproducible mode: (seed, config, dataset fingerprint) -> run key.
@@ -55,28 +61,30 @@ PG_HD inline void chacha20_block(const uint32_t key[8], uint32_t counter, const 
 //   Guarantee: streams with different (key, step, index) share no block.  2^38 bytes at most per stream.
 class ChaChaStream {
  public:
-  ChaChaStream(const Key& key, uint64_t step, uint32_t index);
-  uint32_t next_u32() {
+  PG_HD ChaChaStream(const KeyWords& key, uint64_t step, uint32_t index)
+      : key_(key), nonce_{static_cast<uint32_t>(step), static_cast<uint32_t>(step >> 32), index} {}
+  ChaChaStream(const Key& key, uint64_t step, uint32_t index) : ChaChaStream(words_of(key), step, index) {}
+  PG_HD uint32_t next_u32() {
     if (used_ == 16) refill();
     return block_[used_++];
   }
-  uint64_t next_u64() {
+  PG_HD uint64_t next_u64() {
     const uint64_t low = next_u32();
     return low | (static_cast<uint64_t>(next_u32()) << 32);
   }
   // Uniform in [0, n), exactly: words below 2^64 mod n are drawn again.   REQUIRES: n >= 1.
-  uint64_t below(uint64_t n) {
+  PG_HD uint64_t below(uint64_t n) {
     uint64_t word = next_u64();
     while (word < n && word < (0 - n) % n) word = next_u64();
     return word % n;
   }
 
  private:
-  void refill() {
-    chacha20_block(key_, counter_++, nonce_, block_);
+  PG_HD void refill() {
+    chacha20_block(key_.words, counter_++, nonce_, block_);
     used_ = 0;
   }
-  uint32_t key_[8];
+  KeyWords key_;
   uint32_t nonce_[3];
   uint32_t counter_ = 0;
   uint32_t block_[16];

@@ -21,6 +21,7 @@ class GradientSource {
  public:
   virtual ~GradientSource() = default;
   virtual int64_t parameter_count() const = 0;  // P
+  virtual Device device() const { return {}; }  // where the rows are
   virtual PerExampleGradient rows(ExampleBatch&& batch) = 0;
 };
 

@@ -3,42 +3,38 @@
 
 #include "core/example_batch.h"
 #include "core/exec.h"
+#include "dp/clip_stats.h"
 #include "dp/plan.h"
 
 #include <cstdint>
 #include <span>
-#include <vector>
 
 namespace pergrad::dp {
-
-// Computed from the data without noise: off unless asked for, never part of a release.
-struct NonprivateClipStats {
-  int64_t nonprivate_rows = 0;             // real rows
-  int64_t nonprivate_clipped_rows = 0;     // of them, with a norm above C
-  int64_t nonprivate_non_finite_rows = 0;  // of them, counted as zero
-  double nonprivate_norm_sum = 0;          // of the finite ones, before the clip
-};
 
 // The sum of clipped rows so far: integers in units of clip_norm * 2^-grid_bits. What takes it, consumes it.
 //   Guarantee: integers add associatively: neither order, chunks, threads nor devices can change the sum.
 class ClippedSum {
  public:
-  // Zero, the sum over nobody.   THROWS: Error if parameters < 1.
-  ClippedSum(const Plan& plan, int64_t parameters);
+  // Zero, the sum over nobody, where the rows will be.   THROWS: Error if parameters < 1.
+  ClippedSum(const Plan& plan, int64_t parameters, Device device = {});
   ClippedSum(const ClippedSum&) = delete;
   ClippedSum& operator=(const ClippedSum&) = delete;
   ClippedSum(ClippedSum&&) = default;
   ClippedSum& operator=(ClippedSum&&) = default;
 
-  int64_t parameters() const { return static_cast<int64_t>(values_.size()); }
+  int64_t parameters() const { return values_.defined() ? values_.size() : 0; }
+  Device device() const { return values_.device(); }
   double clip_norm() const { return clip_norm_; }
   int grid_bits() const { return grid_bits_; }
-  std::span<const int64_t> nonprivate_values() const { return values_; }  // [P], before noise
+  // [P], before noise: on the processor (downloaded at each call, if it is not there), and where they are.
+  std::span<const int64_t> nonprivate_values() const;
+  const int64_t* nonprivate_device_values() const { return values_.device_data<int64_t>(); }
 
  private:
   friend void clip_and_sum(PerExampleGradient&&, const Plan&, ClippedSum&, const CpuExec&,
                            NonprivateClipStats*);
-  std::vector<int64_t> values_;
+  Tensor values_;   // i64 [P]
+  Tensor on_host_;  // where nonprivate_values() is: the same, or a download
   double clip_norm_;
   int grid_bits_;
   int64_t rows_ = 0;  // real rows so far, for the range proof
@@ -50,7 +46,8 @@ class ClippedSum {
 //   <= 2^grid_bits exactly (proof: clip_kernels.h). A row that is padding, or holds a number that is not
 //   finite, adds nothing, by a branch: 0 * NaN never reaches the sum.
 //   Units: clip_norm in gradient L2 units; the sum in clip_norm * 2^-grid_bits.
-//   THROWS: PrivacyError for a sum of another clip norm or grid, or for more than plan->max_examples rows.
+//   THROWS: PrivacyError for a sum of another clip norm or grid, or for more than plan->max_examples rows;
+//   DeviceError for a sum elsewhere.
 //   Cost: 2 passes over rows, 1 over sum.
 void clip_and_sum(PerExampleGradient&& rows, const Plan& plan, ClippedSum& sum, const CpuExec& exec,
                   NonprivateClipStats* nonprivate_stats = nullptr);

@@ -23,7 +23,7 @@ namespace pergrad::dp {
 // U')/256, and U < a/b means U' < (256 a - d b) / b: true for certain from 1 up, false from 0 down, else the
 // same question again. 256 b < 2^63: no overflow.
 template <class NextByte>
-bool coin(uint64_t a, uint64_t b, const NextByte& next_byte) {
+PG_HD bool coin(uint64_t a, uint64_t b, const NextByte& next_byte) {
   for (;;) {
     const uint64_t below = next_byte() * b, goal = a << 8;
     if (below >= goal) return false;
@@ -35,10 +35,10 @@ bool coin(uint64_t a, uint64_t b, const NextByte& next_byte) {
 class DiscreteGaussian {
  public:
   // REQUIRES: 1 <= sigma <= 2^54 (a Plan's noise_std_on_grid is).   Units: sigma in grid steps.
-  DiscreteGaussian(int64_t sigma, const ChaChaStream& bits)
+  PG_HD DiscreteGaussian(int64_t sigma, const ChaChaStream& bits)
       : sigma_(static_cast<uint64_t>(sigma)), bits_(bits) {}
 
-  int64_t next() {
+  PG_HD int64_t next() {
     for (;;) {
       uint64_t k = 0;
       while (coin_exp(2, 0)) ++k;
@@ -60,17 +60,17 @@ class DiscreteGaussian {
   // Algorithm 1: with g = x^power / c <= 1 toss coins g/1, g/2, g/3, ... until the first tail; the chance
   // that this is toss number n + 1 or later is g^n / n!, so it has an odd number with chance exp(-g). A coin
   // g/n is a coin 1/(c n) and `power` coins x, all heads. (c n > 2^54 would take 2^53 tosses.)
-  bool coin_exp(uint64_t c, int power) {
+  PG_HD bool coin_exp(uint64_t c, int power) {
     for (uint64_t n = 1;; ++n) {
       bool heads = c * n == 1 || toss(1, c * n);
       for (int i = 0; heads && i < power; ++i) heads = toss(j_, sigma_);
       if (!heads) return n % 2 == 1;
     }
   }
-  bool toss(uint64_t a, uint64_t b) {
+  PG_HD bool toss(uint64_t a, uint64_t b) {
     return coin(a, b, [this] { return next_byte(); });
   }
-  uint64_t next_byte() {
+  PG_HD uint64_t next_byte() {
     if (bytes_left_ == 0) word_ = bits_.next_u64(), bytes_left_ = 8;
     const uint64_t byte = word_ & 255;
     word_ >>= 8, --bytes_left_;
@@ -82,6 +82,27 @@ class DiscreteGaussian {
   uint64_t j_ = 0;
   uint64_t word_ = 0;
   int bytes_left_ = 0;
+};
+
+constexpr int64_t kNoiseBlock = 256;  // coordinates that share one ChaCha20 stream
+
+// The only maker of noise: block `block` of `sum` plus discrete Gaussians of its own stream, scaled, as f32.
+struct ReleaseBlock {
+  KeyWords key;
+  int64_t step;
+  int64_t noise_std;  // grid steps
+  double unit;        // what one grid step is worth in the result
+  int64_t parameters;
+  const int64_t* sum;
+  float* out;
+  PG_HD void operator()(int64_t block) const {
+    const ChaChaStream bits(key, static_cast<uint64_t>(step), static_cast<uint32_t>(block));
+    DiscreteGaussian noise(noise_std, bits);
+    for (int64_t i = block * kNoiseBlock; i < (block + 1) * kNoiseBlock && i < parameters; ++i) {
+      const int64_t noisy = sum[i] + noise.next();  // below 2^62: range proof in plan.cpp
+      out[i] = static_cast<float>(static_cast<double>(noisy) * unit);
+    }
+  }
 };
 
 }  // namespace pergrad::dp

@@ -6,18 +6,18 @@
 
 #include <cstdint>
 #include <span>
-#include <vector>
 
 namespace pergrad::dp {
 
 // Plain sum of rows in double, and how many there were. No clip, no noise, no guarantee.
 struct NonPrivateSum {
-  explicit NonPrivateSum(int64_t parameters) : values(static_cast<size_t>(parameters), 0.0) {}
-  std::vector<double> values;  // [P]
+  explicit NonPrivateSum(int64_t parameters, Device device = {})
+      : values(Tensor::zeros({parameters}, DType::f64, device)) {}
+  Tensor values;  // f64 [P], where the rows are
   int64_t rows = 0;
 };
 
-// The ordinary mean gradient of a batch, [P] f32.
+// The ordinary mean gradient of a batch, [P] f32 where the sum was.
 class NonPrivateGradient {
  public:
   const Tensor& values() const { return values_; }
@@ -29,7 +29,7 @@ class NonPrivateGradient {
 };
 
 // sum += rows [N,P] f32, padding left out: for each column a left fold in the order of the rows, so that the
-// result does not depend on chunks or threads.
+// result does not depend on chunks, threads or devices.   THROWS: DeviceError for a sum elsewhere.
 void add_rows(PerExampleGradient&& rows, NonPrivateSum& sum, const CpuExec& exec);
 // sum / number of rows; zero if there were none.
 NonPrivateGradient mean_of_rows(NonPrivateSum&& sum);

@@ -15,7 +15,7 @@ PrivateGradient private_step(const PoissonSampler& sampler, ExampleSource& examp
   PG_CHECK(chunk_rows >= 1, "private_step: chunk_rows is ", chunk_rows, ", wanted >= 1");
 
   const std::vector<Unit> units = sampler.draw(step);  // may be empty: noise is still released and recorded
-  ClippedSum sum(plan, gradients.parameter_count());
+  ClippedSum sum(plan, gradients.parameter_count(), gradients.device());
   for (size_t begin = 0; begin < units.size(); begin += static_cast<size_t>(chunk_rows)) {
     const size_t size = std::min(units.size() - begin, static_cast<size_t>(chunk_rows));
     PerExampleGradient rows = gradients.rows(examples.views(std::span(units).subspan(begin, size), step));

@@ -63,10 +63,17 @@ TEST(ReviewersPath, TheTightAccountantIsShort) {
   EXPECT_LT(total, 550);
 }
 
+// What is read besides, if rows are on a GPU.
+TEST(ReviewersPath, AGpuAddsLittle) {
+  const int total = total_of("On a GPU");
+  EXPECT_GT(total, 100);
+  EXPECT_LT(total, 250);
+}
+
 TEST(ReviewersPath, LeavesNothingOut) {
   std::set<std::string> listed;
   for (const auto& [file, lines] : table("The reviewer's path")) listed.insert(file);
-  for (const char* heading : {"The tight accountant", "Beside the path"})
+  for (const char* heading : {"The tight accountant", "On a GPU", "Beside the path"})
     for (const auto& [file, lines] : table(heading)) EXPECT_TRUE(listed.insert(file).second) << file;
   for (const char* file : {"core/rng.h", "core/rng.cpp", "core/example_batch.h", "core/sources.h",
                            "core/hash.h", "core/hash.cpp", "core/exec.h", "augment/augmenter.h"})
@@ -83,7 +90,8 @@ TEST(ReviewersPath, LeavesNothingOut) {
 TEST(ReviewersPath, IncludesPointDownOnly) {
   const std::string include = "#include \"";
   for (const auto& entry : fs::recursive_directory_iterator(kRoot / "dp")) {
-    if (entry.path().extension() != ".h" && entry.path().extension() != ".cpp") continue;
+    const std::string extension = entry.path().extension().string();
+    if (extension != ".h" && extension != ".cpp" && extension != ".cu") continue;
     std::ifstream in(entry.path());
     const bool accounting = entry.path().parent_path().filename() == "accounting";
     for (std::string line; std::getline(in, line);)
