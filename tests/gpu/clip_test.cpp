@@ -107,6 +107,24 @@ TEST_P(GpuClip, LongRowsStayInsideTheBall) {
   }
 }
 
+// The integers rarely show the last bits of a norm: here they are, block by block.
+TEST_P(GpuClip, SquaresHaveTheProcessorsBits) {
+  Rows rows;
+  for (int64_t id = 0; id < 3; ++id) rows.push_back(row_of(id, kTwoGroups));
+  const PerExampleGradient slab = rows_on(device(), rows);
+  const int64_t blocks = (kTwoGroups + kClipBlock - 1) / kClipBlock;
+  const Tensor squares = Tensor::empty({3, blocks}, DType::f64, device());
+  const RowSquares kernel{slab.slab().device_data<float>(), kTwoGroups, blocks,
+                          squares.device_data<double>()};
+  launch_blocks(gpu(), 3 * kernel.groups(), kernel);
+  const Tensor host = squares.to(Device{});
+  for (int64_t i = 0; i < 3 * blocks; ++i) {
+    const int64_t begin = i % blocks * kClipBlock;
+    EXPECT_EQ(host.data<double>()[i], sum_of_squares(rows[static_cast<size_t>(i / blocks)].data() + begin,
+                                                     std::min(kClipBlock, kTwoGroups - begin)));
+  }
+}
+
 // D and D plus one row, at every place, in every chunking: the sums differ by that row's own vector, to the
 // bit.
 TEST_P(GpuClip, OneRowMoreMovesTheSumByItsOwnVectorAndNothingElse) {
