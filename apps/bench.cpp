@@ -1,6 +1,7 @@
 // bench_kernels and bench_step.
 #include "apps/bench.h"
 
+#include "apps/compute.h"
 #include "apps/scoring.h"
 #include "augment/view_source.h"
 #include "dp/accounting/accountant.h"
@@ -209,6 +210,52 @@ max_examples = 8
 )";
 }
 
+namespace {
+
+// A model with its sources on the device of a config, for rows of `group` examples.
+struct BenchSide {
+  ComputePlan plan;
+  Model model;
+  augment::ViewSource views;
+  std::unique_ptr<Compute> compute;
+  std::unique_ptr<Optimizer> optimizer;
+
+  BenchSide(const Config& config, const augment::AugmentSettings& settings, const Dataset& data,
+            int64_t group, const CpuExec& exec)
+      : plan(plan_of_side(config, settings, data, group, exec)),
+        model(config.model, shape_of(data), data.label_count, plan.device, plan.conv),
+        views(data, settings, normalisation(config), key_from_text("bench"), nullptr, exec,
+              {group, augment::GroupMix::none}) {
+    Parameters& parameters = model.parameters();
+    parameters.allocate(DType::f32, key_from_text("bench"));
+    // A classifier that starts at zero would make zeros of all other gradients: start from noise instead.
+    const Tensor start = parameters.flat().clone();
+    PhiloxStream random(11, 0);
+    for (float& w : start.values<float>()) w += 0.01f * static_cast<float>(random.normal());
+    parameters.allocate(DType::f32, Key{}, plan.device);
+    parameters.assign(start);
+    compute = std::make_unique<Compute>(plan, model, views, data, nullptr, exec);
+    optimizer = make_optimizer(optimizer_settings(config, 0), parameters.size(), plan.device);
+  }
+  static ImageShape shape_of(const Dataset& data) { return {data.height, data.width, data.channels}; }
+  static ComputePlan plan_of_side(const Config& config, const augment::AugmentSettings& settings,
+                                  const Dataset& data, int64_t group, const CpuExec& exec) {
+    Config side = config;
+    const int64_t examples = data.size();
+    side.speed.max_examples = std::max<int64_t>(1, config.speed.where().is_cpu()
+                                                       ? std::min<int64_t>(examples, 4 * exec.threads) / group
+                                                       : examples / group);
+    return plan_compute(side, shape_of(data), data.label_count,
+                        parameter_count(config.model, shape_of(data), data.label_count),
+                        group * settings.views(), data.pixels.size(), exec);
+  }
+  void wait() const {
+    if (!plan.device.is_cpu()) Gpu::of(plan.device).wait();
+  }
+};
+
+}  // namespace
+
 BenchResult bench_step(const Config& config, Console& console) {
   const bool idx = config.data.spec.format == "idx";
   const auto or_else = [](int64_t given, int64_t otherwise) { return given > 0 ? given : otherwise; };
@@ -220,24 +267,15 @@ BenchResult bench_step(const Config& config, Console& console) {
   const int64_t examples = or_else(config.speed.max_examples, 32);
   const CpuExec exec = exec_of(config.speed.threads);
   const Dataset data = synthetic_images(examples, image, labels);
-  const Key key = key_from_text("bench");
-
-  Model model(config.model, image, labels);
-  model.parameters().allocate(DType::f32, key);
-  // A classifier that starts at zero would make zeros of all other gradients: start from noise instead.
-  PhiloxStream random(11, 0);
-  for (float& w : model.parameters().flat().values<float>()) w += 0.01f * static_cast<float>(random.normal());
-  model.parameters().touch();
-  ModelGradients gradients(model, exec);
-  const auto optimizer = make_optimizer(optimizer_settings(config, 0), model.parameters().size());
-  int64_t group = 1;  // without privacy: examples summed in one row, as an ordinary batch gradient is
-  for (int64_t g = 2; g <= std::max<int64_t>(1, examples / exec.threads); ++g)
-    if (examples % g == 0) group = g;
   augment::AugmentSettings settings = config.augment;
   settings.pool = 0;
-  augment::ViewSource views(data, settings, normalisation(config), key, nullptr, exec,
-                            {group, augment::GroupMix::none});
-  augment::ViewSource single(data, settings, normalisation(config), key, nullptr, exec);
+  // Without privacy examples are summed in one row, as an ordinary batch gradient is: on the processor one
+  // row a thread, on a GPU rows of some hundred images.
+  const bool on_gpu = !config.speed.where().is_cpu();
+  const int64_t most = on_gpu ? std::max<int64_t>(1, 256 / settings.views()) : examples / exec.threads;
+  int64_t group = 1;
+  for (int64_t g = 2; g <= std::max<int64_t>(1, most); ++g)
+    if (examples % g == 0) group = g;
   std::vector<Unit> units, groups;
   for (int64_t i = 0; i < examples; ++i) {
     units.push_back({{i}});
@@ -248,55 +286,90 @@ BenchResult bench_step(const Config& config, Console& console) {
   const ScratchFolder scratch;
   const dp::Plan plan = bench_plan(examples, config.privacy.clip_norm);
   dp::Ledger ledger((scratch.path / "ledger.jsonl").string(), plan);
-  dp::GaussianMechanism mechanism(plan, key, ledger);
-  int64_t step = 0;
-  const int64_t chunk = std::min<int64_t>(examples, 4 * exec.threads);
-  const auto private_step = [&] {
-    console.progress(fmt::format("private step {}", step));
-    dp::ClippedSum sum(plan, model.parameters().size());
-    for (int64_t i = 0; i < examples; i += chunk) {
-      const auto some = std::span(units).subspan(static_cast<size_t>(i),
-                                                 static_cast<size_t>(std::min(chunk, examples - i)));
-      dp::clip_and_sum(gradients.rows(single.views(some, step)), plan, sum, exec);
-    }
-    optimizer->step(model.parameters(), mechanism.release(std::move(sum), step, exec).values(), 1e-6);
-    ++step;
-  };
-  const auto nonprivate_step = [&] {
-    console.progress(fmt::format("non-private step {}", step));
-    const dp::NonPrivateGradient gradient =
-        dp::nonprivate_step(groups, views, gradients, step, std::max<int64_t>(1, exec.threads), exec);
-    optimizer->step(model.parameters(), gradient.values(), 1e-6);
-    ++step;
-  };
+  dp::GaussianMechanism mechanism(plan, key_from_text("bench"), ledger);
   const int64_t views_a_step = examples * settings.views();
-  const double private_seconds = median_seconds(2.0, private_step);
-  const int64_t peak = peak_memory_bytes();
-  const double nonprivate_seconds = median_seconds(2.0, nonprivate_step);
-  const double private_rate = static_cast<double>(views_a_step) / private_seconds;
-  const double nonprivate_rate = static_cast<double>(views_a_step) / nonprivate_seconds;
+  int64_t step = 0, peak = 0;
+  double private_seconds = 0, release_seconds = 0, nonprivate_seconds = 0;
+  std::string title;
+  int64_t parameters = 0;
+  ComputePlan planned;
+  {
+    BenchSide side(config, settings, data, 1, exec);
+    title = side.model.title();
+    parameters = side.model.parameters().size();
+    planned = side.plan;
+    std::vector<double> releases;
+    private_seconds = median_seconds(2.0, [&] {
+      console.progress(fmt::format("private step {}", step));
+      dp::ClippedSum sum(plan, parameters, planned.device);
+      for (int64_t i = 0; i < examples; i += planned.chunk_rows) {
+        const auto some = std::span(units).subspan(
+            static_cast<size_t>(i), static_cast<size_t>(std::min(planned.chunk_rows, examples - i)));
+        dp::clip_and_sum(side.compute->gradients().rows(side.compute->examples().views(some, step)), plan,
+                         sum, exec);
+      }
+      side.wait();
+      releases.push_back(seconds_of([&] {
+        const dp::PrivateGradient gradient = mechanism.release(std::move(sum), step, exec);
+        side.optimizer->step(side.model.parameters(), gradient.values(), 1e-6);
+        side.wait();
+      }));
+      ++step;
+    });
+    std::ranges::nth_element(releases, releases.begin() + std::ssize(releases) / 2);
+    release_seconds = releases[releases.size() / 2];
+    peak = peak_memory_bytes();
+  }
+  {
+    BenchSide side(config, settings, data, group, exec);
+    nonprivate_seconds = median_seconds(2.0, [&] {
+      console.progress(fmt::format("non-private step {}", step));
+      const dp::NonPrivateGradient gradient =
+          dp::nonprivate_step(groups, side.compute->examples(), side.compute->gradients(), step,
+                              on_gpu ? side.plan.chunk_rows : exec.threads, exec);
+      side.optimizer->step(side.model.parameters(), gradient.values(), 1e-6);
+      side.wait();
+      ++step;
+    });
+  }
+  const auto rate = [&](double seconds) { return static_cast<double>(views_a_step) / seconds; };
+  const double private_rate = rate(private_seconds), nonprivate_rate = rate(nonprivate_seconds);
+  // Release and update are paid once a step, however many examples it has.
+  constexpr double kBatch = 4096;
+  const double large_batch =
+      kBatch * static_cast<double>(settings.views()) /
+      ((private_seconds - release_seconds) * kBatch / static_cast<double>(examples) + release_seconds);
   console.clear();
   BenchResult result;
-  result.json = {{"device", "cpu"},
-                 {"model", model.title()},
-                 {"parameters", model.parameters().size()},
+  result.json = {{"device", planned.device.name()},
+                 {"model", title},
+                 {"parameters", parameters},
                  {"image", {image.height, image.width, image.channels}},
                  {"examples", examples},
                  {"views", settings.views()},
-                 {"dtype", config.speed.precision},
+                 {"dtype", text_of(planned.precision)},
                  {"threads", exec.threads},
                  {"instruction_set", conv_instruction_set()},
                  {"private_views_per_second", private_rate},
                  {"nonprivate_views_per_second", nonprivate_rate},
                  {"private_to_nonprivate", private_rate / nonprivate_rate},
+                 {"release_and_update_seconds", release_seconds},
+                 {"private_views_per_second_at_batch_4096", large_batch},
                  {"peak_memory_bytes", peak}};
+  if (on_gpu) {
+    result.json["gpu"] = Gpu::of(planned.device).title();
+    result.json["examples_at_a_time"] = planned.chunk_rows;
+    result.json["device_memory_bytes"] = planned.device_bytes;
+  }
   result.text = fmt::format(
-      "{} ({} parameters), {} examples of {} views, {} threads, {}\n"
-      "  private      {:>10} views/s\n  non-private  {:>10} views/s\n  ratio        {:>10.2f}\n  peak memory "
-      " {:>10}\n",
-      model.title(), thousands(model.parameters().size()), examples, settings.views(), exec.threads,
-      conv_instruction_set(), fmt::format("{:.1f}", private_rate), fmt::format("{:.1f}", nonprivate_rate),
-      private_rate / nonprivate_rate, bytes_text(static_cast<double>(peak)));
+      "{} ({} parameters), {} examples of {} views, {} threads, {}, {}\n"
+      "  private      {:>10} views/s ({} at a batch of 4096; release and update {:.1f} ms a step)\n"
+      "  non-private  {:>10} views/s\n  ratio        {:>10.2f}\n  peak memory  {:>10}\n{}",
+      title, thousands(parameters), examples, settings.views(), exec.threads,
+      on_gpu ? Gpu::of(planned.device).title() : conv_instruction_set(), text_of(planned.precision),
+      fmt::format("{:.1f}", private_rate), fmt::format("{:.1f}", large_batch), 1e3 * release_seconds,
+      fmt::format("{:.1f}", nonprivate_rate), private_rate / nonprivate_rate,
+      bytes_text(static_cast<double>(peak)), on_gpu ? "  " + planned.text + "\n" : "");
   return result;
 }
 

@@ -19,6 +19,11 @@ struct BenchResult {
 // thread.
 BenchResult bench_kernels(Console& console);
 
+// Kernels of a GPU (or the emulated one) on the layers of WRN-16-4, 16 views, 16 examples: convolutions, the
+// weight gradient in each of its ways, group norm, clip and sum, noise. Each with its rate and its share of
+// the ceiling measured in the same run: products of the library, or a copy within the memory.
+BenchResult bench_gpu_kernels(Device device, Console& console);
+
 // One DP-SGD step on synthetic images: views/s private and non-private (the same model, views and optimizer;
 // batches are summed as they are walked, without clip and noise), their ratio, and peak memory.
 //   Examples a step: speed.max_examples (32 if that is 0). Medians of several steps after a warm-up.

@@ -5,6 +5,7 @@
 #include "apps/safetensors.h"
 #include "core/error.h"
 #include "core/hash.h"
+#include "layers/coordinates.h"
 
 #include <nlohmann/json.hpp>
 
@@ -213,11 +214,13 @@ std::string_view bytes_of(const float* values, int64_t size) {
   return {reinterpret_cast<const char*>(values), static_cast<size_t>(size) * sizeof(float)};
 }
 
-// All parameters in PyTorch's layout, one after the other, and the arrays that name them.
-void add_weights(const std::string& prefix, const Parameters& parameters, const Tensor& flat,
+// All parameters in PyTorch's layout, one after the other, and the arrays that name them; `values` [P], on
+// any device.
+void add_weights(const std::string& prefix, const Parameters& parameters, const Tensor& values,
                  std::vector<float>& storage, std::vector<NamedArray>& arrays) {
-  PG_CHECK(flat.dtype() == DType::f32 && flat.size() == parameters.size(), "checkpoint: got ",
-           to_string(flat.shape()), ", wanted [", parameters.size(), "] floats");
+  PG_CHECK(values.dtype() == DType::f32 && values.size() == parameters.size(), "checkpoint: got ",
+           to_string(values.shape()), ", wanted [", parameters.size(), "] floats");
+  const Tensor flat = on_device(values, {});
   storage.resize(static_cast<size_t>(parameters.size()));
   const auto& entries = parameters.layout().entries;
   for (size_t i = 0; i < entries.size(); ++i) {
@@ -280,11 +283,12 @@ void save_checkpoint(const fs::path& folder, const CheckpointInfo& info, const P
   std::vector<float> raw, averaged;
   add_weights("", parameters, parameters.flat(), raw, arrays);
   if (ema) add_weights(kEma, parameters, ema->values(), averaged, arrays);
-  const std::vector<Optimizer::State> state =
-      optimizer ? optimizer->state() : std::vector<Optimizer::State>();
-  for (const auto& [name, value] : state)
+  std::vector<Optimizer::State> state = optimizer ? optimizer->state() : std::vector<Optimizer::State>();
+  for (auto& [name, value] : state) {
+    value = on_device(value, {});
     arrays.push_back(
         {kOptimizer + name, ArrayType::f32, value.shape(), bytes_of(value.data<float>(), value.size())});
+  }
   std::string bytes = safetensors_bytes(std::move(arrays), metadata_of(info, ema, optimizer));
   seal(bytes);
 
@@ -325,11 +329,11 @@ CheckpointRead load_checkpoint(const fs::path& path, Parameters& parameters, Ema
     averaged = weights_of(opened, kEma, parameters);
     ema_updates = metadata.number("ema_updates");
   }
-  std::vector<std::vector<float>> state;
+  std::vector<Tensor> state;
   if (optimizer) {
     std::set<std::string> known;
     for (const auto& [name, value] : optimizer->state()) {
-      state.push_back(floats_of(opened, kOptimizer + name, value.shape()));
+      state.push_back(Tensor::of<float>(value.shape(), floats_of(opened, kOptimizer + name, value.shape())));
       known.insert(kOptimizer + name);
     }
     for (const auto& entry : opened.file.entries())
@@ -342,8 +346,7 @@ CheckpointRead load_checkpoint(const fs::path& path, Parameters& parameters, Ema
   if (ema) ema->restore(averaged, ema_updates);
   if (optimizer) {
     const std::vector<Optimizer::State> target = optimizer->state();
-    for (size_t i = 0; i < target.size(); ++i)
-      std::copy(state[i].begin(), state[i].end(), target[i].value.data<float>());
+    for (size_t i = 0; i < target.size(); ++i) target[i].value.assign(state[i]);
     optimizer->set_steps(optimizer_steps);
   }
   return read;

@@ -5,7 +5,9 @@
 // 2. Raw weights are under their own names in PyTorch's layouts (conv OIHW, linear [L, C]); averaged ones
 //    under "ema." + name; the optimizer's state [P] under "optimizer." + name. Saved and loaded back, every
 //    bit is the same.
-// 3. A checksum over the whole file is in its metadata: a file that was cut or changed is not a checkpoint.
+// 3. The device is no part of it: a model on a GPU gives the bytes that it would give on the processor, and
+//    what one device wrote another one goes on with.
+// 4. A checksum over the whole file is in its metadata: a file that was cut or changed is not a checkpoint.
 #pragma once
 
 #include "layers/ema.h"

@@ -109,11 +109,22 @@ void check_speed(const SpeedConfig& s) {
   try {
     Device::parse(s.device);
   } catch (const Error&) {
-    throw FormatError(concat("speed.device: got \"", s.device, "\", wanted cpu, cuda or cuda:1 and so on"));
+    throw FormatError(
+        concat("speed.device: got \"", s.device, "\", wanted cpu, cuda, cuda:1 and so on, or emulated"));
   }
-  PG_CHECK_AS(FormatError, s.precision == "fp32", "speed.precision: got \"", s.precision,
-              "\", wanted fp32: other precisions are not available yet");
+  PG_CHECK_AS(FormatError, s.device != "planning", "speed.device: on \"planning\" nothing is trained");
+  PG_CHECK_AS(FormatError, !s.where().is_cpu() || s.precision == "auto" || s.precision == "fp32",
+              "speed.precision: got \"", s.precision, "\", wanted fp32 on the processor");
 }
+
+}  // namespace
+
+Precision SpeedConfig::computes_in() const {
+  if (precision != "auto") return parse_precision(precision);
+  return where().is_cpu() ? Precision::fp32 : Precision::bf16;
+}
+
+namespace {
 
 Config finish(const toml::table& file, const std::string& name, const ConfigChanges& changes) {
   Config config;

@@ -66,13 +66,16 @@ struct TrainConfig {
   int64_t checkpoint_every = 100;  // steps; 0 = only at the end
 };
 
-// [speed]: never changes the result.
+// [speed]: never changes the guarantee; nor the result, but for rounding where device or precision change.
 struct SpeedConfig {
-  std::string device = "cpu";    // "cpu", "cuda", "cuda:1"
-  int64_t max_examples = 0;      // units in memory at a time; 0 = planned from max_memory_mb
-  int64_t max_memory_mb = 2048;  // MiB
-  std::string precision = "fp32";
-  int64_t threads = 0;  // 0 = all
+  std::string device = "cpu";      // "cpu", "cuda", "cuda:1", "emulated"
+  int64_t max_examples = 0;        // units in memory at a time; 0 = planned from the memory
+  int64_t max_memory_mb = 2048;    // MiB, on the processor; on a GPU what is free is planned with
+  std::string precision = "auto";  // of convolutions: fp32, tf32, bf16; auto = fp32, on a GPU bf16
+  int64_t threads = 0;             // 0 = all
+
+  Device where() const { return Device::parse(device); }
+  Precision computes_in() const;
 };
 
 struct LogConfig {

@@ -42,7 +42,7 @@ const std::vector<ConfigSection>& config_sections() {
       {"privacy", "guarantee"},
       {"train", "utility"},
       {"noise", ""},
-      {"speed", "never changes the result"},
+      {"speed", "never changes the guarantee"},
       {"log", "never changes the result"},
   };
   return sections;
@@ -143,11 +143,13 @@ std::vector<ConfigKey> config_keys(Config& c) {
       {"noise", "source", TextKey{&c.noise_source, {"secure", "reproducible"}},
        "secure, or reproducible: whoever knows the seed can subtract the noise"},
 
-      {"speed", "device", TextKey{&c.speed.device, {}}, "cpu or cuda:0, ..."},
+      {"speed", "device", TextKey{&c.speed.device, {}}, "cpu, cuda:0, ... or emulated"},
       {"speed", "max_examples", IntegerKey{&c.speed.max_examples, 0, int64_t{1} << 31},
-       "in memory at a time; 0 = planned from max_memory_mb"},
-      {"speed", "max_memory_mb", IntegerKey{&c.speed.max_memory_mb, 1, int64_t{1} << 40}, "MiB"},
-      {"speed", "precision", TextKey{&c.speed.precision, {}}, "fp32"},
+       "in memory at a time; 0 = planned from the memory"},
+      {"speed", "max_memory_mb", IntegerKey{&c.speed.max_memory_mb, 1, int64_t{1} << 40},
+       "MiB, on the processor"},
+      {"speed", "precision", TextKey{&c.speed.precision, {"auto", "fp32", "tf32", "bf16"}},
+       "of convolutions: fp32, tf32 or bf16; auto = fp32, on a GPU bf16"},
       {"speed", "threads", IntegerKey{&c.speed.threads, 0, 1024}, "0 = all"},
 
       {"log", "every", IntegerKey{&c.log.every, 1}, "steps"},

@@ -12,6 +12,8 @@
 
 namespace pergrad::apps {
 
+constexpr int64_t kImagesPerCall = 250;  // of a GPU's library; half of a batch of score_of
+
 EvaluateResult evaluate(const EvaluateOptions& options, Console& console) {
   const CheckpointRead read = read_checkpoint_info(options.path);
   if (!read.warning.empty()) console.warning(read.warning);
@@ -29,8 +31,11 @@ EvaluateResult evaluate(const EvaluateOptions& options, Console& console) {
            test.channels, " with ", test.label_count);
   PG_CHECK(options.raw || info.has_ema, shown(read.file), ": has no averaged weights");
 
-  Model model(config.model, {info.height, info.width, info.channels}, info.labels);
-  model.parameters().allocate(DType::f32, Key{});
+  const Device device = Device::parse(options.device);
+  GpuConvSettings conv;  // on a GPU, as exact as on the processor
+  conv.images_per_call = kImagesPerCall;
+  Model model(config.model, {info.height, info.width, info.channels}, info.labels, device, conv);
+  model.parameters().allocate(DType::f32, Key{}, device);
   EvaluateResult result;
   const auto add = [&](bool averaged, const std::string& suffix, const char* name) {
     load_weights(options.path, model.parameters(), averaged);
@@ -46,6 +51,7 @@ EvaluateResult evaluate(const EvaluateOptions& options, Console& console) {
   result.json["test_examples"] = test.size();
   result.json["step"] = info.step;
   result.json["model"] = model.title();
+  result.json["device"] = device.name();
   result.json["dataset"] = test.name;
   result.json["checkpoint"] = shown(read.file);
   return result;

@@ -16,6 +16,7 @@ struct EvaluateOptions {
   bool averaged = true;  // --raw alone clears it
   bool raw = true;       // --ema alone clears it
   int64_t threads = 0;
+  std::string device = "cpu";
 };
 
 struct EvaluateResult {
@@ -24,7 +25,7 @@ struct EvaluateResult {
 };
 
 // JSON: {"test_accuracy", "test_loss", "test_accuracy_ema", "test_loss_ema", "test_examples", "step",
-// "model", "dataset", "checkpoint"}; what was not asked for, or is not there, is left out.
+// "model", "device", "dataset", "checkpoint"}; what was not asked for, or is not there, is left out.
 EvaluateResult evaluate(const EvaluateOptions& options, Console& console);
 
 }  // namespace pergrad::apps

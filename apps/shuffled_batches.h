@@ -17,15 +17,15 @@ namespace pergrad::apps {
 class ShuffledBatches {
  public:
   ShuffledBatches(const Key& key, int64_t examples, int64_t batch)
-      : key_(key), batch_(std::min(batch, examples)) {
+      : key_(key), batch_(std::min(batch, examples)), group_(group_of(examples, batch)) {
     order_.resize(static_cast<size_t>(examples));
-    for (int64_t group = std::min<int64_t>(batch_, 16); group > 1; --group)
-      if (batch_ % group == 0) {
-        group_ = group;
-        break;
-      }
   }
-  int64_t group() const { return group_; }  // examples in a unit
+  // Examples in a unit: as many of at most 16 as divide the batch.
+  static int64_t group_of(int64_t examples, int64_t batch) {
+    int64_t group = std::clamp<int64_t>(std::min(batch, examples), 1, 16);
+    while (std::min(batch, examples) % group != 0) --group;
+    return group;
+  }
   std::vector<Unit> draw(int64_t step) {
     const int64_t per_epoch = static_cast<int64_t>(order_.size()) / batch_;
     shuffle(step / per_epoch);
@@ -48,7 +48,7 @@ class ShuffledBatches {
       std::swap(order_[i - 1], order_[random.below(static_cast<uint32_t>(i))]);
   }
   Key key_;
-  int64_t batch_, group_ = 1, epoch_ = -1;
+  int64_t batch_, group_, epoch_ = -1;
   std::vector<int64_t> order_;
 };
 

@@ -4,6 +4,7 @@
 
 #include "apps/atomic_file.h"
 #include "apps/checkpoint.h"
+#include "apps/compute.h"
 #include "apps/data_load.h"
 #include "apps/planning.h"
 #include "apps/run_folder.h"
@@ -15,6 +16,7 @@
 #include "dp/nonprivate.h"
 #include "dp/sampler.h"
 #include "dp/step.h"
+#include "layers/coordinates.h"
 
 #include <fmt/format.h>
 
@@ -86,14 +88,14 @@ class Training {
         split_(load_data()),
         pool_(load_pool_if_any()),
         normalisation_(normalisation(config_)),
-        model_(config_.model, {split_.train.height, split_.train.width, split_.train.channels},
-               split_.train.label_count),
+        compute_plan_(plan()),
+        model_(config_.model, image(), split_.train.label_count, compute_plan_.device, compute_plan_.conv),
         folder_(open_folder()),
         key_(folder_.run_key(split_.train.fingerprint)),
         shuffled_(derive_key(key_, "shuffle"), split_.train.size(), config_.train.expected_batch_size),
         views_(split_.train, config_.augment, normalisation_, derive_key(key_, "augment"),
                pool_ ? &*pool_ : nullptr, exec_, microbatches()),
-        gradients_(prepare_model(), exec_),
+        compute_(compute_plan_, prepare_model(), views_, split_.train, pool_ ? &*pool_ : nullptr, exec_),
         ema_(model_.parameters().flat(), config_.train.ema_decay, config_.train.ema_warmup) {
     double noise_variance = 0;
     if (private_) {
@@ -107,10 +109,8 @@ class Training {
       noise_variance =
           std::pow(plan_.value()->noise_multiplier * plan_.value()->clip_norm / plan_->divisor(), 2);
     }
-    optimizer_ = make_optimizer(optimizer_settings(config_, noise_variance), model_.parameters().size());
-    const ImageShape image = model_.image();
-    chunk_ = chunk_rows(config_.speed, model_.parameters().size(),
-                        views_.row_views() * (image.size() + model_.labels() + 1), exec_.threads);
+    optimizer_ = make_optimizer(optimizer_settings(config_, noise_variance), model_.parameters().size(),
+                                compute_plan_.device);
     if (options_.resume) resume();
   }
 
@@ -146,8 +146,7 @@ class Training {
 
  private:
   Split load_data() {
-    PG_CHECK_AS(DeviceError, Device::parse(config_.speed.device).is_cpu(), "speed.device: got \"",
-                config_.speed.device, "\", but this build has no CUDA");
+    if (!config_.speed.where().is_cpu()) Gpu::of(config_.speed.where());  // refuses one that is not there
     Split split = load_dataset(data_spec(config_), options_.data_root, progress());
     if (const int64_t limit = config_.data.train_limit; limit > 0 && limit < split.train.size()) {
       split.train.pixels.resize(static_cast<size_t>(limit * split.train.image_size()));
@@ -173,15 +172,29 @@ class Training {
     PG_CHECK(!options_.out.empty(), "--resume: say which run with --out DIR");
     return RunFolder::resume(options_.out, config_);
   }
+  ImageShape image() const { return {split_.train.height, split_.train.width, split_.train.channels}; }
+  ComputePlan plan() const {
+    const augment::Microbatches units = microbatches();
+    const augment::MicrobatchMixer mixer(units.mix, config_.augment.mix_alpha, config_.augment.fold_lambda);
+    const int64_t views =
+        std::max(config_.augment.views(), mixer.row_views(units.largest_unit, config_.augment.views()));
+    const size_t images = split_.train.pixels.size() + (pool_ ? pool_->dataset().pixels.size() : 0);
+    const int64_t labels = split_.train.label_count;
+    return plan_compute(config_, image(), labels, parameter_count(config_.model, image(), labels), views,
+                        images, exec_);
+  }
   augment::Microbatches microbatches() const {
-    if (!private_) return {shuffled_.group(), augment::GroupMix::none};
+    if (!private_)
+      return {ShuffledBatches::group_of(split_.train.size(), config_.train.expected_batch_size),
+              augment::GroupMix::none};
     if (config_.privacy.units != "microbatch") return {};
     // The size of a bucket is about Poisson; this many is out of reach (probability below 1e-12).
     return {8 * config_.privacy.microbatch_size + 24, config_.privacy.microbatch_mix};
   }
   Model& prepare_model() {
     // Initial weights depend on the public seed alone: runs that are compared can start from the same ones.
-    model_.parameters().allocate(DType::f32, key_from_text(concat("initial weights ", config_.train.seed)));
+    model_.parameters().allocate(DType::f32, key_from_text(concat("initial weights ", config_.train.seed)),
+                                 compute_plan_.device);
     return model_;
   }
   Progress progress() {
@@ -221,6 +234,7 @@ class Training {
     console_.message(fmt::format("{}: {} parameters; {} views an example ({} base, {} pool, {} mixed)",
                                  model_.title(), thousands(model_.parameters().size()), a.views(), a.base,
                                  a.pool, a.mix));
+    if (!compute_plan_.text.empty()) console_.message(compute_plan_.text);
     if (private_) {
       const dp::PrivacyCost cost = dp::planned_cost(*plan_, model_.parameters().size());
       const auto& plan = *plan_;
@@ -256,9 +270,10 @@ class Training {
       check_budget();
       dp::NonprivateClipStats stats;
       const bool look = config_.log.nonprivate && log;
-      LossWatch watch(gradients_, look);
-      const dp::PrivateGradient gradient = dp::private_step(*sampler_, views_, watch, *mechanism_, step_,
-                                                            chunk_, exec_, look ? &stats : nullptr);
+      LossWatch watch(compute_.gradients(), look);
+      const dp::PrivateGradient gradient =
+          dp::private_step(*sampler_, compute_.examples(), watch, *mechanism_, step_,
+                           compute_plan_.chunk_rows, exec_, look ? &stats : nullptr);
       optimizer_->step(model_.parameters(), gradient.values(), rate);
       check_finite();
       if (look) {
@@ -269,9 +284,10 @@ class Training {
         line["nonprivate_mean_norm"] = stats.nonprivate_norm_sum / rows;
       }
     } else {
-      LossWatch watch(gradients_, log);
+      LossWatch watch(compute_.gradients(), log);
       const std::vector<Unit> units = shuffled_.draw(step_);
-      const dp::NonPrivateGradient gradient = dp::nonprivate_step(units, views_, watch, step_, chunk_, exec_);
+      const dp::NonPrivateGradient gradient =
+          dp::nonprivate_step(units, compute_.examples(), watch, step_, compute_plan_.chunk_rows, exec_);
       optimizer_->step(model_.parameters(), gradient.values(), rate);
       check_finite();
       if (log) line["nonprivate_loss"] = watch.nonprivate_sum / static_cast<double>(units.size());
@@ -300,7 +316,7 @@ class Training {
 
   // Wraps the gradient source to add up losses when they are wanted.
   struct LossWatch : GradientSource {
-    LossWatch(ModelGradients& source, bool watch) : source_(source), watch_(watch) {}
+    LossWatch(ModelRows& source, bool watch) : source_(source), watch_(watch) {}
     int64_t parameter_count() const override { return source_.parameter_count(); }
     Device device() const override { return source_.device(); }
     PerExampleGradient rows(ExampleBatch&& batch) override {
@@ -312,7 +328,7 @@ class Training {
     double nonprivate_sum = 0;
 
    private:
-    ModelGradients& source_;
+    ModelRows& source_;
     bool watch_;
   };
 
@@ -375,9 +391,8 @@ class Training {
 
   // The weights are released: looking at them costs nothing.
   void check_finite() const {
-    const Tensor& weights = model_.parameters().flat();
-    PG_CHECK(std::ranges::all_of(weights.values<float>(), [](float w) { return std::isfinite(w); }),
-             "training diverged in step ", step_, ": a weight is not finite; lower train.learning_rate");
+    PG_CHECK(all_finite(model_.parameters().flat()), "training diverged in step ", step_,
+             ": a weight is not finite; lower train.learning_rate");
   }
 
   // Nothing is left to do: say again what was said at the end.
@@ -454,7 +469,9 @@ class Training {
     summary["seconds"] = seconds;
     summary["views_per_second"] = views_per_second;
     summary["peak_memory_bytes"] = peak_memory_bytes();
-    summary["device"] = "cpu";
+    summary["device"] = compute_plan_.device.name();
+    summary["precision"] = text_of(compute_plan_.precision);
+    if (!compute_plan_.device.is_cpu()) summary["device_memory_bytes"] = compute_plan_.device_bytes;
     summary["dataset"] = dataset_name(split_.train);
     summary["model"] = model_.title();
     summary["adjacency"] = "add_remove";
@@ -508,12 +525,13 @@ class Training {
   Split split_;
   std::optional<augment::PublicPool> pool_;
   augment::Normalisation normalisation_;
+  ComputePlan compute_plan_;
   Model model_;
   RunFolder folder_;
   Key key_;
   ShuffledBatches shuffled_;
   augment::ViewSource views_;
-  ModelGradients gradients_;
+  Compute compute_;
   Ema ema_;
   std::unique_ptr<Optimizer> optimizer_;
   std::optional<dp::Plan> plan_;
@@ -524,7 +542,6 @@ class Training {
   int64_t spent_for_ = 0;     // releases that spent_ is for
   int64_t judged_forks_ = 0;  // with so many the budget was seen to hold
   std::optional<double> last_score_;
-  int64_t chunk_ = 1;
   int64_t step_ = 0;  // updates done
 };
 

@@ -1,13 +1,11 @@
-// The views of one private example: T, draws from the pool, mixes.
+// The views of one private example, image by image, as their recipes say.
 #include "augment/augmenter.h"
 
-#include "augment/beta.h"
 #include "core/error.h"
 #include "core/philox.h"
 
 #include <algorithm>
 #include <memory>
-#include <numeric>
 #include <utility>
 #include <vector>
 
@@ -17,12 +15,17 @@ namespace {
 
 // Keeps V * H * W * C and the indices of a mix far inside of their types.
 constexpr int64_t kMostViews = 65536;
+constexpr int64_t kMostNumbers = INT32_MAX;  // of an image, so that recipes count pixels in 32 bits
 // Beyond it lambda is 1/2 to three digits, and nobody means it.
 constexpr double kMostAlpha = 1e6;
 
 void check(const AugmentSettings& s, const ImageShape& shape, int64_t label_count, int64_t constants) {
   PG_CHECK(shape.height > 0 && shape.width > 0 && shape.channels > 0, "augment: image is [", shape.height,
            ",", shape.width, ",", shape.channels, "], wanted positive numbers");
+  PG_CHECK(shape.height <= kMostNumbers && shape.width <= kMostNumbers / shape.height &&
+               shape.channels <= kMostNumbers / (shape.height * shape.width),
+           "augment: image is [", shape.height, ",", shape.width, ",", shape.channels, "], wanted at most ",
+           kMostNumbers, " numbers");
   PG_CHECK(label_count > 0, "augment: label_count is ", label_count, ", wanted at least 1");
   PG_CHECK(constants == shape.channels, "augment: normalisation for ", constants,
            " channels, the images have ", shape.channels);
@@ -44,21 +47,6 @@ void check(const AugmentSettings& s, const ImageShape& shape, int64_t label_coun
            " but base + pool is 1: no two different draws to mix, wanted base + pool >= 2 or mix_degenerate");
 }
 
-// The random numbers of one T. Three are drawn whatever is switched on, so that switching one transformation
-// on or off leaves the others as they were.
-struct Transform {
-  int64_t top, left;
-  bool flip;
-  static Transform draw(const AugmentSettings& s, PhiloxStream& random) {
-    const auto offsets = static_cast<uint32_t>(2 * s.crop_padding + 1);
-    const int64_t top = random.below(offsets);
-    const int64_t left = random.below(offsets);
-    const bool flip = random.below(2) == 1;
-    return {top, left, flip && s.flip};
-  }
-  static Transform identity(const AugmentSettings& s) { return {s.crop_padding, s.crop_padding, false}; }
-};
-
 // One image, padded once, from which any number of views is cut. A flipped view is cut from the mirrored
 // canvas, which is made when the first one is asked for: flip(crop at left) = crop at 2p - left of the
 // flipped canvas.
@@ -77,12 +65,12 @@ class Canvas {
     has_mirrored_ = false;
   }
 
-  void cut(const Transform& t, float* view) {
+  void cut(const ViewRecipe& r, float* view) {
     const int64_t p = settings_.crop_padding;
-    if (!t.flip) return crop(plain_.get(), shape_, p, t.top, t.left, view);
+    if (!r.flipped) return crop(plain_.get(), shape_, p, r.top, r.left, view);
     if (!has_mirrored_) flip(plain_.get(), padded_, mirrored());
     has_mirrored_ = true;
-    crop(mirrored(), shape_, p, t.top, 2 * p - t.left, view);
+    crop(mirrored(), shape_, p, r.top, 2 * p - r.left, view);
   }
 
  private:
@@ -95,49 +83,6 @@ class Canvas {
   std::unique_ptr<float[]> plain_;
   bool has_mirrored_ = false;
 };
-
-// The two draws of S that a mix joins.
-struct Pair {
-  int64_t first, second;
-};
-
-class PairDrawer {
- public:
-  PairDrawer(Pairing pairing, int64_t draws) : pairing_(pairing), draws_(static_cast<uint32_t>(draws)) {
-    if (pairing_ != Pairing::without_replacement) return;
-    order_.resize(draws_);
-    std::iota(order_.begin(), order_.end(), 0u);
-    dealt_ = draws_;
-  }
-
-  Pair draw(PhiloxStream& random) {
-    if (pairing_ == Pairing::without_replacement) return deal(random);
-    const uint32_t first = random.below(draws_);
-    if (pairing_ == Pairing::independent) return {first, random.below(draws_)};
-    const uint32_t other = random.below(draws_ - 1);  // among the others: those after `first` move up by one
-    return {first, other < first ? other : other + 1};
-  }
-
- private:
-  Pair deal(PhiloxStream& random) {
-    if (dealt_ + 2 > draws_) {
-      for (uint32_t i = draws_ - 1; i > 0; --i) std::swap(order_[i], order_[random.below(i + 1)]);
-      dealt_ = 0;
-    }
-    dealt_ += 2;
-    return {order_[dealt_ - 2], order_[dealt_ - 1]};
-  }
-
-  Pairing pairing_;
-  uint32_t draws_;
-  std::vector<uint32_t> order_;
-  uint32_t dealt_ = 0;
-};
-
-double draw_lambda(const AugmentSettings& s, PhiloxStream& random) {
-  const double lambda = symmetric_beta(s.mix_alpha, random);
-  return s.fold_lambda ? std::max(lambda, 1.0 - lambda) : lambda;
-}
 
 void one_hot(int32_t label, std::span<float> target) {
   std::ranges::fill(target, 0.0f);
@@ -170,53 +115,42 @@ void Augmenter::write_views(const PrivateExample& example, PhiloxStream random, 
   const auto target_of = [&](int64_t v) {
     return targets.subspan(static_cast<size_t>(v * label_count_), static_cast<size_t>(label_count_));
   };
+  const auto mix_targets = [&](const ViewRecipe& r, int64_t v) {
+    mix(target_of(r.first).data(), target_of(r.second).data(), r.first_share, r.second_share, label_count_,
+        target_of(v).data());
+  };
 
-  // S, first part: T(x), `base` times.
+  std::vector<ViewRecipe> recipes(static_cast<size_t>(views()));
+  draw(random, pool, recipes);
+
   Canvas canvas(s, shape_, normalisation_);
   if (s.base > 0) canvas.load(example.image);
-  for (int64_t v = 0; v < s.base; ++v) {
-    canvas.cut(Transform::draw(s, random), image_of(v));
-    one_hot(example.label, target_of(v));
-  }
-
-  // S, second part: draws from the public pool.
-  const int64_t draws = s.base + s.pool;
-  if (s.pool > 0) {
-    PG_CHECK(pool != nullptr, "augment: pool is ", s.pool, " but there is no public pool");
-    const Dataset& d = pool->dataset();
-    PG_CHECK(shape_ == (ImageShape{d.height, d.width, d.channels}) && label_count_ == d.label_count,
-             "augment: the public pool has another shape than the private data");
-  }
-  for (int64_t v = s.base; v < draws; ++v) {
-    const int64_t i = random.below(static_cast<uint32_t>(pool->size()));
-    canvas.load(pool->image(i));
-    canvas.cut(s.pool_augmented ? Transform::draw(s, random) : Transform::identity(s), image_of(v));
-    one_hot(pool->label(i), target_of(v));
-  }
-
-  // S': mixes of pairs of S, labels mixed as the pixels are.
-  PairDrawer pairs(s.pairing, draws);
-  double lambda = s.mix > 0 && s.share_lambda && !s.mix_degenerate ? draw_lambda(s, random) : 0.0;
-  for (int64_t v = draws; v < draws + s.mix; ++v) {
-    if (s.mix_degenerate) {
-      const int64_t i = random.below(static_cast<uint32_t>(draws));
-      std::copy_n(image_of(i), size, image_of(v));
-      std::ranges::copy(target_of(i), target_of(v).begin());
-      continue;
+  for (int64_t v = 0; v < views(); ++v) {
+    const ViewRecipe& r = recipes[static_cast<size_t>(v)];
+    switch (r.kind) {
+      case ViewKind::base:
+        canvas.cut(r, image_of(v));
+        one_hot(example.label, target_of(v));
+        break;
+      case ViewKind::pool:
+        canvas.load(pool->image(r.pool_image));
+        canvas.cut(r, image_of(v));
+        one_hot(pool->label(r.pool_image), target_of(v));
+        break;
+      case ViewKind::copy:
+        std::copy_n(image_of(r.first), size, image_of(v));
+        std::ranges::copy(target_of(r.first), target_of(v).begin());
+        break;
+      case ViewKind::mixup:
+        mix(image_of(r.first), image_of(r.second), r.first_share, r.second_share, size, image_of(v));
+        mix_targets(r, v);
+        break;
+      case ViewKind::cutmix:
+        cutmix(image_of(r.first), image_of(r.second), {r.box_top, r.box_left, r.box_bottom, r.box_right},
+               shape_, image_of(v));
+        mix_targets(r, v);
+        break;
     }
-    const Pair pair = pairs.draw(random);
-    if (!s.share_lambda) lambda = draw_lambda(s, random);
-    double weight = lambda;  // of the first label
-    if (s.method == MixMethod::mixup) {
-      mix(image_of(pair.first), image_of(pair.second), lambda, size, image_of(v));
-    } else {
-      const int64_t row = random.below(static_cast<uint32_t>(shape_.height));
-      const int64_t column = random.below(static_cast<uint32_t>(shape_.width));
-      const Box box = cutmix_box(lambda, row, column, shape_);
-      weight = cutmix(image_of(pair.first), image_of(pair.second), box, shape_, image_of(v));
-    }
-    mix(target_of(pair.first).data(), target_of(pair.second).data(), weight, label_count_,
-        target_of(v).data());
   }
 }
 

@@ -1,11 +1,10 @@
 // Augmenter: from ONE private example to its V views. On the privacy reviewer's path (dp/README.md).
 //
-// 1. The one entry point is handed one private image and its label. Two private examples cannot be mixed:
-//    no call takes two. Mixes join views of this example and images of the public pool, nothing else.
+// 1. The one entry point to private data is handed one image and its label. Two private examples cannot be
+//    mixed: no call takes two. Mixes join views of this example and images of the public pool, nothing else.
 // 2. All else that comes in is public: settings, normalisation constants, pool, random bits keyed by
 //    (augment key, step, example id), so that an example's views do not depend on who is in the batch.
-// 3. No state: the entry point is const, writes no member and no static; nothing of one example meets the
-//    next.
+// 3. No state: calls are const, write no member and no static; nothing of one example meets the next.
 // 4. The V views make one row of gradients, their mean, which is clipped once. However many views there are
 //    and whatever is mixed among them, the example counts as one.
 #pragma once
@@ -13,6 +12,7 @@
 #include "augment/image_ops.h"
 #include "augment/normalisation.h"
 #include "augment/public_pool.h"
+#include "augment/view_recipe.h"
 #include "core/philox.h"
 
 #include <cstdint>
@@ -62,15 +62,15 @@ class Augmenter {
   Augmenter(const AugmentSettings& settings, const ImageShape& shape, int64_t label_count,
             Normalisation normalisation);
 
-  // Writes the views of one example: first T(x) base times, then the pool's draws, then the mixes.
-  //   random: the example's own stream in this step; taken by value, drawn from in the order of the views, so
-  //     that the base views are the same with mixes and without.
-  //   pool: may be null where settings.pool is 0.   images [V,H,W,C], targets [V,L]: every number is written.
-  //   Guarantee: what is written is a function of the arguments and of nothing else.   THROWS: Error.
+  // A recipe for each view: T(x) base times, the pool's draws, the mixes. Sees no private data, names none.
+  void draw(PhiloxStream random, const PublicPool* pool, std::span<ViewRecipe> recipes) const;
+  // Writes these views (view_kernels.h: the same for a GPU).   pool: may be null where settings.pool is 0.
+  //   Guarantee: every number of images [V,H,W,C], targets [V,L] follows from the arguments. THROWS: Error.
   void write_views(const PrivateExample& example, PhiloxStream random, const PublicPool* pool,
                    std::span<float> images, std::span<float> targets) const;
 
   const AugmentSettings& settings() const { return settings_; }
+  const Normalisation& normalisation() const { return normalisation_; }
   const ImageShape& shape() const { return shape_; }
   int64_t label_count() const { return label_count_; }  // L
   int64_t views() const { return settings_.views(); }   // V

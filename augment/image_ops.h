@@ -74,11 +74,16 @@ inline void crop(const float* canvas, const ImageShape& shape, int64_t p, int64_
            CropRow{canvas + top * pitch + left * shape.channels, out, pitch, shape.width * shape.channels});
 }
 
+// mix(a, b, first, second, size, out): out = first * a + second * b.
+inline void mix(const float* a, const float* b, float first, float second, int64_t size, float* out) {
+  const Mix kernel{a, b, out, first, second};
+  for (int64_t i = 0; i < size; ++i) kernel(i);
+}
+
 // mix(a, b, lambda, size, out): out = lambda * a + (1 - lambda) * b, for images and for soft labels alike.
 //   REQUIRES: lambda in [0, 1].   Source: Zhang et al. 2018 (mixup), eq. 1.
 inline void mix(const float* a, const float* b, double lambda, int64_t size, float* out) {
-  const Mix kernel{a, b, out, static_cast<float>(lambda), static_cast<float>(1.0 - lambda)};
-  for (int64_t i = 0; i < size; ++i) kernel(i);
+  mix(a, b, static_cast<float>(lambda), static_cast<float>(1.0 - lambda), size, out);
 }
 
 // Pixels [top, bottom) x [left, right).
@@ -100,8 +105,12 @@ inline Box cutmix_box(double lambda, int64_t row, int64_t column, const ImageSha
           std::min(row + half_height, shape.height), std::min(column + half_width, shape.width)};
 }
 
-// cutmix(a, b, box, shape, out): a with the box taken from b.
-//   Returns what a keeps: 1 - area of the box / area of the image, the weight of a's label.
+// What the first image keeps beside a box: the weight of its label.
+inline double cutmix_share(const Box& box, const ImageShape& shape) {
+  return 1.0 - static_cast<double>(box.area()) / static_cast<double>(shape.height * shape.width);
+}
+
+// cutmix(a, b, box, shape, out): a with the box taken from b.   Returns cutmix_share of the box.
 inline double cutmix(const float* a, const float* b, const Box& box, const ImageShape& shape, float* out) {
   std::copy(a, a + shape.size(), out);
   for (int64_t y = box.top; y < box.bottom; ++y) {
@@ -109,7 +118,7 @@ inline double cutmix(const float* a, const float* b, const Box& box, const Image
     std::copy(b + (row + box.left) * shape.channels, b + (row + box.right) * shape.channels,
               out + (row + box.left) * shape.channels);
   }
-  return 1.0 - static_cast<double>(box.area()) / static_cast<double>(shape.height * shape.width);
+  return cutmix_share(box, shape);
 }
 
 }  // namespace pergrad::augment

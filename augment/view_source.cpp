@@ -10,6 +10,16 @@
 
 namespace pergrad::augment {
 
+namespace {
+
+// Equal weights that sum to 1 for the views that are used; the others count nothing.
+void write_weights(size_t used, std::span<float> weights) {
+  if (used > 0) std::ranges::fill(weights.first(used), 1.0f / static_cast<float>(used));
+  std::ranges::fill(weights.subspan(used), 0.0f);
+}
+
+}  // namespace
+
 // The numbers of one row of a batch.
 struct ViewSource::Row {
   std::span<float> images;   // [V,H,W,C]
@@ -67,8 +77,49 @@ ExampleBatch ViewSource::views(std::span<const Unit> units, int64_t step) {
   return batch;
 }
 
-void ViewSource::write_row(const Unit& unit, int64_t step, const Row& row) const {
-  // By rising id: a row depends on who is in a unit, not on the order in which they are named.
+void ViewSource::draw(std::span<const Unit> units, int64_t step, ViewPlan& plan) const {
+  PG_CHECK(mixer_.mode() == GroupMix::none,
+           "views: micro-batches are mixed on the CPU only, wanted microbatch mix none");
+  plan.rows = static_cast<int64_t>(units.size());
+  plan.lists = largest_unit_;
+  plan.views = augmenter_.views();
+  const auto lists = static_cast<size_t>(plan.lists), views = static_cast<size_t>(plan.views);
+  plan.ids.resize(units.size() * lists);
+  plan.recipes.resize(units.size() * lists * views);
+  plan.weights.resize(units.size() * lists * views);
+  exec_.for_each_row(plan.rows, [&](int64_t n, int) {
+    const size_t first = static_cast<size_t>(n) * lists;
+    const std::vector<int64_t> ids = members_of(units[static_cast<size_t>(n)]);
+    const auto recipes = std::span(plan.recipes).subspan(first * views, lists * views);
+    for (size_t m = 0; m < ids.size(); ++m) {
+      const int32_t label = data_.labels[static_cast<size_t>(ids[m])];
+      PG_CHECK(0 <= label && label < data_.label_count, "views: label of example ", ids[m], " is ", label,
+               ", wanted 0 to ", data_.label_count - 1);
+      plan.ids[first + m] = ids[m];
+      augmenter_.draw(PhiloxStream::of(augment_key_, step, ids[m]), pool_, recipes.subspan(m * views, views));
+    }
+    std::ranges::fill(std::span(plan.ids).subspan(first + ids.size(), lists - ids.size()), -1);
+    std::ranges::fill(recipes.subspan(ids.size() * views), ViewRecipe{});
+    write_weights(ids.size() * views, std::span(plan.weights).subspan(first * views, lists * views));
+  });
+}
+
+PublicInputs ViewSource::public_inputs() const {
+  const ImageShape& shape = augmenter_.shape();
+  const AugmentSettings& s = augmenter_.settings();
+  return {shape.height,
+          shape.width,
+          shape.channels,
+          augmenter_.label_count(),
+          s.crop_padding,
+          s.padding,
+          augmenter_.normalisation().table(),
+          pool_ ? pool_->dataset().pixels.data() : nullptr,
+          pool_ ? pool_->dataset().labels.data() : nullptr};
+}
+
+// By rising id: a row depends on who is in a unit, not on the order in which they are named.
+std::vector<int64_t> ViewSource::members_of(const Unit& unit) const {
   std::vector<int64_t> ids = unit.ids;
   std::ranges::sort(ids);
   const auto members = static_cast<int64_t>(ids.size());
@@ -77,7 +128,12 @@ void ViewSource::write_row(const Unit& unit, int64_t step, const Row& row) const
            ids.empty() ? 0 : (ids.front() < 0 ? ids.front() : ids.back()), ", wanted 0 to ",
            data_.size() - 1);
   PG_CHECK(std::ranges::adjacent_find(ids) == ids.end(), "views: an example is twice in one unit");
+  return ids;
+}
 
+void ViewSource::write_row(const Unit& unit, int64_t step, const Row& row) const {
+  const std::vector<int64_t> ids = members_of(unit);
+  const auto members = static_cast<int64_t>(ids.size());
   const int64_t views = augmenter_.views();
   const auto size = static_cast<size_t>(views * augmenter_.shape().size());
   const auto labels = static_cast<size_t>(views * augmenter_.label_count());
@@ -101,10 +157,9 @@ void ViewSource::write_row(const Unit& unit, int64_t step, const Row& row) const
                        row.images.subspan(place * size, size), row.targets.subspan(place * labels, labels));
   }
 
-  // Equal weights that sum to 1; what is left of the row counts nothing.
+  // What is left of the row is zero and counts nothing.
   const auto used = static_cast<size_t>(members == 0 ? 0 : mixer_.row_views(members, views));
-  if (used > 0) std::ranges::fill(row.weights.first(used), 1.0f / static_cast<float>(used));
-  std::ranges::fill(row.weights.subspan(used), 0.0f);
+  write_weights(used, row.weights);
   std::ranges::fill(row.images.subspan(used * (size / static_cast<size_t>(views))), 0.0f);
   std::ranges::fill(row.targets.subspan(used * (labels / static_cast<size_t>(views))), 0.0f);
 }

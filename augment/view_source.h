@@ -8,8 +8,12 @@
 
 #include "augment/augmenter.h"
 #include "augment/microbatch_mix.h"
+#include "augment/view_kernels.h"
 #include "core/dataset.h"
 #include "core/sources.h"
+
+#include <span>
+#include <vector>
 
 namespace pergrad::augment {
 
@@ -17,6 +21,15 @@ namespace pergrad::augment {
 struct Microbatches {
   int64_t largest_unit = 1;  // ids in a unit, at most
   GroupMix mix = GroupMix::none;
+};
+
+// What a device needs, beside data that stays there, to make the views of N rows with view_kernels.h: M lists
+// a row, one for each example of its unit, V recipes a list. Images come out as [N,M*V,H,W,C].
+struct ViewPlan {
+  int64_t rows = 0, lists = 0, views = 0;  // N; M = the largest unit announced; V = Augmenter::views()
+  std::vector<int64_t> ids;                // [N,M] by rising id, then -1: a list without an example
+  std::vector<ViewRecipe> recipes;         // [N,M,V]
+  std::vector<float> weights;              // [N,M*V], as in ExampleBatch
 };
 
 class ViewSource final : public ExampleSource {
@@ -36,13 +49,23 @@ class ViewSource final : public ExampleSource {
   //   nothing; call this, and let go of what it returned, on one thread.
   ExampleBatch views(std::span<const Unit> units, int64_t step) override;
 
+  // The same batch as a plan: WriteView and WriteTarget make the very numbers of views(units, step) from it.
+  //   plan: overwritten; its memory is used again.
+  //   THROWS: what views() does; Error where micro-batches are mixed, which is done on the CPU only.
+  void draw(std::span<const Unit> units, int64_t step, ViewPlan& plan) const;
+  // Points into the memory of this source and its pool: for upload, or for running on the CPU.
+  PublicInputs public_inputs() const;
+
   // V of every batch.
   int64_t row_views() const;
+  // Views of different members of a unit are mixed with each other.
+  bool mixes_within_units() const { return mixer_.mode() != GroupMix::none; }
   const AugmentSettings& settings() const { return augmenter_.settings(); }
 
  private:
   struct Row;  // where one unit's numbers go
   void write_row(const Unit& unit, int64_t step, const Row& row) const;
+  std::vector<int64_t> members_of(const Unit& unit) const;
 
   const Dataset& data_;
   Augmenter augmenter_;

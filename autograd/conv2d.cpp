@@ -40,22 +40,54 @@ struct Conv2d : Node {
   }
 };
 
+struct GpuConv2d : Node {
+  Var x;
+  ConvKernel kernel;
+  WeightVar bias;
+  Tensor input;  // x as the kernels want it
+  DType type;    // of x
+
+  const char* name() const override { return "conv2d"; }
+  size_t saved_bytes() const override { return input.byte_size(); }
+  void backward(Tape& tape, const Tensor& dy) override {
+    kernel.on_gpu->weight_gradient(input, dy, tape.weight_rows(kernel.w), tape.workspace());
+    kernel.on_gpu->bias_gradient(dy, tape.weight_rows(bias));
+    if (tape.needs_gradient(x)) tape.accumulate(x, kernel.on_gpu->input_gradient(dy, type, tape.workspace()));
+  }
+};
+
+Var conv2d_on_gpu(Tape& tape, Var x, const ConvKernel& kernel, WeightVar bias) {
+  auto node = std::make_unique<GpuConv2d>();
+  node->x = x;
+  node->kernel = kernel;
+  node->bias = bias;
+  node->type = tape.value(x).dtype();
+  node->input = kernel.on_gpu->input(tape.value(x), tape.workspace());
+  Tensor y = kernel.on_gpu->forward(node->input, tape.value(bias), tape.workspace());
+  return tape.record(std::move(y), std::move(node));
+}
+
 }  // namespace
 
-ConvKernel conv_kernel(const WeightTape& tape, WeightVar w, const ConvShape& shape,
-                       bool wants_input_gradient) {
-  return {w, std::make_shared<const ConvWeights>(shape, tape.value(w), wants_input_gradient)};
+ConvKernel conv_kernel(WeightTape& tape, WeightVar w, const ConvShape& shape, bool wants_input_gradient) {
+  const Tensor values = tape.value(w);
+  if (tape.device().is_cpu())
+    return {w, shape, std::make_shared<const ConvWeights>(shape, values, wants_input_gradient), nullptr};
+  const auto conv = std::make_shared<GpuConv>(shape, values, tape.conv_settings());
+  tape.keep_fresh([conv] { conv->update(); });
+  return {w, shape, nullptr, conv};
 }
 
 Var conv2d(Tape& tape, Var x, const ConvKernel& kernel, WeightVar bias) {
   const Tensor& input = tape.value(x);
-  const ConvShape& s = kernel.prepared->shape();
+  const ConvShape& s = kernel.shape;
   PG_CHECK(
       input.rank() == 5 && input.dim(2) == s.height && input.dim(3) == s.width && input.dim(4) == s.channels,
       "conv2d: x has shape ", to_string(input.shape()), ", wanted [N,V,", s.height, ",", s.width, ",",
       s.channels, "]");
   PG_CHECK(tape.value(bias).size() == s.outputs, "conv2d: bias ", to_string(tape.value(bias).shape()),
            ", wanted [", s.outputs, "]");
+  if (tape.on_gpu()) return conv2d_on_gpu(tape, x, kernel, bias);
   Tensor y = tape.empty({input.dim(0), input.dim(1), s.out_h(), s.out_w(), s.outputs});
   dispatch(input.dtype(), [&]<class T>() {
     const T* b = tape.value(bias).data<T>();

@@ -2,8 +2,6 @@
 #include "autograd/elementwise_kernels.h"
 #include "autograd/ops.h"
 
-#include <algorithm>
-
 namespace pergrad {
 namespace {
 
@@ -15,11 +13,11 @@ struct Activation : Node {
   const char* name_;
 
   const char* name() const override { return name_; }
-  size_t saved_bytes() const override { return static_cast<size_t>(y.size()) * size_of(y.dtype()); }
+  size_t saved_bytes() const override { return y.byte_size(); }
   void backward(Tape& tape, const Tensor& dy) override {
-    Tensor dx = tape.empty(y.shape());
-    dispatch(y.dtype(), [&]<class T>() {
-      tape.exec().for_each(y.size(), Backward<T>{y.data<T>(), dy.data<T>(), dx.data<T>()});
+    Tensor dx = tape.empty(y.shape(), y.dtype());
+    tape.with_type(y.dtype(), [&]<class T>() {
+      tape.for_each(y.size(), Backward<T>{y.device_data<T>(), dy.device_data<T>(), dx.device_data<T>()});
     });
     tape.accumulate(x, std::move(dx));
   }
@@ -28,9 +26,9 @@ struct Activation : Node {
 template <template <class> class Forward, template <class> class Backward>
 Var activation(Tape& tape, Var x, const char* name) {
   const Tensor& input = tape.value(x);
-  Tensor y = tape.empty(input.shape());
-  dispatch(input.dtype(), [&]<class T>() {
-    tape.exec().for_each(y.size(), Forward<T>{input.data<T>(), y.data<T>()});
+  Tensor y = tape.empty(input.shape(), input.dtype());
+  tape.with_type(input.dtype(), [&]<class T>() {
+    tape.for_each(y.size(), Forward<T>{input.device_data<T>(), y.device_data<T>()});
   });
   if (!tape.needs_gradient(x)) return tape.record(std::move(y), nullptr);
   auto node = std::make_unique<Activation<Backward>>();
@@ -44,13 +42,8 @@ struct AddNode : Node {
   Var a, b;
   const char* name() const override { return "add"; }
   void backward(Tape& tape, const Tensor& dy) override {
-    // Each side may add to its slot later, so each gets memory of its own.
-    for (Var x : {a, b}) {
-      if (!tape.needs_gradient(x)) continue;
-      Tensor copy = tape.empty(dy.shape());
-      dispatch(dy.dtype(), [&]<class T>() { std::copy_n(dy.data<T>(), dy.size(), copy.data<T>()); });
-      tape.accumulate(x, std::move(copy));
-    }
+    for (Var x : {a, b})
+      if (tape.needs_gradient(x)) tape.accumulate(x, dy);
   }
 };
 
@@ -67,9 +60,11 @@ Var add(Tape& tape, Var a, Var b) {
   const Tensor &left = tape.value(a), &right = tape.value(b);
   PG_CHECK(left.shape() == right.shape(), "add: ", to_string(left.shape()), " and ",
            to_string(right.shape()));
-  Tensor y = tape.empty(left.shape());
-  dispatch(left.dtype(), [&]<class T>() {
-    tape.exec().for_each(y.size(), kernels::Add<T>{left.data<T>(), right.data<T>(), y.data<T>()});
+  PG_CHECK(left.dtype() == right.dtype(), "add: values of different types");
+  Tensor y = tape.empty(left.shape(), left.dtype());
+  tape.with_type(left.dtype(), [&]<class T>() {
+    tape.for_each(y.size(),
+                  kernels::Add<T>{left.device_data<T>(), right.device_data<T>(), y.device_data<T>()});
   });
   if (!tape.needs_gradient(a) && !tape.needs_gradient(b)) return tape.record(std::move(y), nullptr);
   auto node = std::make_unique<AddNode>();

@@ -1,6 +1,7 @@
 // Elementwise functors: element i of each array, nothing else. One text for both devices.
 #pragma once
 
+#include "core/bf16.h"
 #include "core/exec.h"
 
 #include <cmath>
@@ -12,7 +13,7 @@ template <class T>
 struct ReluForward {
   const T* x;
   T* y;
-  PG_HD void operator()(int64_t i) const { y[i] = x[i] < T{0} ? T{0} : x[i]; }
+  PG_HD void operator()(int64_t i) const { y[i] = value_of(x[i]) < 0 ? stored<T>(0) : x[i]; }
 };
 
 template <class T>
@@ -22,7 +23,7 @@ struct ReluBackward {
   T* dx;
   PG_HD void operator()(int64_t i) const {
     const T g = dy[i];  // read in any case: a selection instead of a branch
-    dx[i] = y[i] > T{0} ? g : T{0};
+    dx[i] = value_of(y[i]) > 0 ? g : stored<T>(0);
   }
 };
 
@@ -30,7 +31,7 @@ template <class T>
 struct TanhForward {
   const T* x;
   T* y;
-  PG_HD void operator()(int64_t i) const { y[i] = std::tanh(x[i]); }
+  PG_HD void operator()(int64_t i) const { y[i] = stored<T>(std::tanh(value_of(x[i]))); }
 };
 
 template <class T>
@@ -38,7 +39,9 @@ struct TanhBackward {
   const T* y;
   const T* dy;
   T* dx;
-  PG_HD void operator()(int64_t i) const { dx[i] = dy[i] * (T{1} - y[i] * y[i]); }
+  PG_HD void operator()(int64_t i) const {
+    dx[i] = stored<T>(value_of(dy[i]) * (1 - value_of(y[i]) * value_of(y[i])));
+  }
 };
 
 template <class T>
@@ -46,7 +49,21 @@ struct Add {
   const T* a;
   const T* b;
   T* y;
-  PG_HD void operator()(int64_t i) const { y[i] = a[i] + b[i]; }
+  PG_HD void operator()(int64_t i) const { y[i] = stored<T>(value_of(a[i]) + value_of(b[i])); }
+};
+
+template <class T>
+struct Fill {
+  T* y;
+  typename ValueOf<T>::type value;
+  PG_HD void operator()(int64_t i) const { y[i] = stored<T>(value); }
+};
+
+template <class From, class To>
+struct Convert {
+  const From* x;
+  To* y;
+  PG_HD void operator()(int64_t i) const { y[i] = stored<To>(value_of(x[i])); }
 };
 
 }  // namespace pergrad::kernels

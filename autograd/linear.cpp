@@ -1,4 +1,5 @@
 // linear: y = x w + b; the views of one example are the rows of one small gemm.
+#include "autograd/head_kernels.h"
 #include "autograd/ops.h"
 #include "core/gemm.h"
 
@@ -36,6 +37,51 @@ struct Linear : Node {
   }
 };
 
+// On a GPU x may be bf16; y is float.
+struct GpuLinear : Node {
+  Var x;
+  WeightVar w, bias;
+  Tensor input;
+
+  const char* name() const override { return "linear"; }
+  size_t saved_bytes() const override { return input.byte_size(); }
+  void backward(Tape& tape, const Tensor& dy) override {
+    const int64_t examples = dy.dim(0), views = dy.dim(1), labels = dy.dim(2);
+    const int64_t features = input.size() / (examples * views);
+    const GradientRows dw = tape.weight_rows(w), db = tape.weight_rows(bias);
+    dispatch_gpu(input.dtype(), [&]<class A>() {
+      tape.for_each(examples * (features + 1) * labels,
+                    kernels::LinearWeightGradient<A>{input.device_data<A>(), dy.device_data<float>(), views,
+                                                     features, labels, dw.first, db.first, dw.stride,
+                                                     db.stride, dw.accumulate, db.accumulate});
+      if (!tape.needs_gradient(x)) return;
+      Tensor dx = tape.empty(input.shape(), input.dtype());
+      tape.for_each(dx.size(), kernels::LinearInputGradient<A>{dy.device_data<float>(),
+                                                               tape.value(w).device_data<float>(),
+                                                               dx.device_data<A>(), features, labels});
+      tape.accumulate(x, std::move(dx));
+    });
+  }
+};
+
+Var linear_on_gpu(Tape& tape, Var x, WeightVar w, WeightVar bias) {
+  const Tensor& input = tape.value(x);
+  const int64_t features = tape.value(w).dim(0), labels = tape.value(w).dim(1);
+  Tensor y = tape.empty({input.dim(0), input.dim(1), labels}, DType::f32);
+  dispatch_gpu(input.dtype(), [&]<class A>() {
+    tape.for_each(y.size(),
+                  kernels::LinearForward<A>{input.device_data<A>(), tape.value(w).device_data<float>(),
+                                            tape.value(bias).device_data<float>(), y.device_data<float>(),
+                                            features, labels});
+  });
+  auto node = std::make_unique<GpuLinear>();
+  node->x = x;
+  node->w = w;
+  node->bias = bias;
+  node->input = input;
+  return tape.record(std::move(y), std::move(node));
+}
+
 }  // namespace
 
 Var linear(Tape& tape, Var x, WeightVar w, WeightVar bias) {
@@ -48,6 +94,7 @@ Var linear(Tape& tape, Var x, WeightVar w, WeightVar bias) {
   PG_CHECK(input.size() == examples * views * features && tape.value(bias).size() == labels, "linear: x ",
            to_string(input.shape()), " and bias ", to_string(tape.value(bias).shape()), " for w ",
            to_string(weights.shape()));
+  if (tape.on_gpu()) return linear_on_gpu(tape, x, w, bias);
   Tensor y = tape.empty({examples, views, labels});
   dispatch(input.dtype(), [&]<class T>() {
     const T* b = tape.value(bias).data<T>();

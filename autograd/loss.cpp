@@ -1,25 +1,29 @@
 // soft_cross_entropy: the weighted mean over the views of one example, and nothing else.
+#include "autograd/head_kernels.h"
 #include "autograd/ops.h"
-
-#include <algorithm>
-#include <cmath>
 
 namespace pergrad {
 namespace {
+
+// Losses are float or double, never bf16.
+template <class F>
+void with_loss_type(const Tape& tape, DType type, const F& f) {
+  PG_CHECK(type == DType::f32 || (type == DType::f64 && !tape.on_gpu()),
+           "soft_cross_entropy: wanted logits in float");
+  dispatch(type, f);
+}
 
 struct SoftCrossEntropy : Node {
   Var logits;
   Tensor residual;  // weights[n,v] * (p - targets), like logits
 
   const char* name() const override { return "soft_cross_entropy"; }
-  size_t saved_bytes() const override {
-    return static_cast<size_t>(residual.size()) * size_of(residual.dtype());
-  }
+  size_t saved_bytes() const override { return residual.byte_size(); }
   void backward(Tape& tape, const Tensor& dy) override {
     const int64_t row = residual.dim(1) * residual.dim(2);
-    dispatch(residual.dtype(), [&]<class T>() {
-      for (int64_t n = 0; n < residual.dim(0); ++n)
-        for (int64_t i = 0; i < row; ++i) residual.data<T>()[n * row + i] *= dy.data<T>()[n];
+    with_loss_type(tape, residual.dtype(), [&]<class T>() {
+      tape.for_each(residual.size(),
+                    kernels::ScaleRows<T>{residual.device_data<T>(), dy.device_data<T>(), row});
     });
     tape.accumulate(logits, std::move(residual));
   }
@@ -34,30 +38,18 @@ Var soft_cross_entropy(Tape& tape, Var logits, const Tensor& targets, const Tens
   PG_CHECK(weights.rank() == 2 && weights.dim(0) == z.dim(0) && weights.dim(1) == z.dim(1),
            "soft_cross_entropy: weights ", to_string(weights.shape()), " for logits ", to_string(z.shape()));
   const int64_t views = z.dim(1), labels = z.dim(2);
-  Tensor losses = tape.zeros({z.dim(0)});
+  Tensor losses = tape.empty({z.dim(0)}, z.dtype());
+  const Tensor view_losses = tape.empty({z.dim(0), views}, DType::f64);
   auto node = std::make_unique<SoftCrossEntropy>();
   node->logits = logits;
-  node->residual = tape.empty(z.shape());
-  dispatch(z.dtype(), [&]<class T>() {
-    for (int64_t n = 0; n < z.dim(0); ++n) {
-      double loss = 0;
-      for (int64_t v = 0; v < views; ++v) {
-        const int64_t at = (n * views + v) * labels;
-        const T* logit = z.data<T>() + at;
-        const T* target = targets.data<T>() + at;
-        const double weight = weights.data<T>()[n * views + v];
-        const double top = *std::max_element(logit, logit + labels);
-        double sum = 0;
-        for (int64_t l = 0; l < labels; ++l) sum += std::exp(logit[l] - top);
-        const double log_sum = top + std::log(sum);
-        for (int64_t l = 0; l < labels; ++l) {
-          loss -= weight * target[l] * (logit[l] - log_sum);
-          node->residual.data<T>()[at + l] =
-              static_cast<T>(weight * (std::exp(logit[l] - log_sum) - target[l]));
-        }
-      }
-      losses.data<T>()[n] = static_cast<T>(loss);
-    }
+  node->residual = tape.empty(z.shape(), z.dtype());
+  with_loss_type(tape, z.dtype(), [&]<class T>() {
+    tape.for_each(z.dim(0) * views,
+                  kernels::CrossEntropyView<T>{z.device_data<T>(), targets.device_data<T>(),
+                                               weights.device_data<T>(), node->residual.device_data<T>(),
+                                               view_losses.device_data<double>(), labels});
+    tape.for_each(z.dim(0), kernels::SumOfViewLosses<T>{view_losses.device_data<double>(),
+                                                        losses.device_data<T>(), views});
   });
   return tape.record(std::move(losses), std::move(node));
 }

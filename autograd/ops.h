@@ -1,5 +1,8 @@
 // The ops: each computes its value, records its node, and documents what it reads. Forward and backward of
 // one op stand in one file. Activations are [N, V, ...]; weights have no example axis, their gradients do.
+//
+// On a GPU activations are of Tape::activations() (float or bf16) after a convolution, and float after
+// mean_pool and linear; weights, statistics, weight gradients and losses are float.
 #pragma once
 
 #include "autograd/tape.h"
@@ -19,12 +22,13 @@ WeightVar weight_standardize(WeightTape& tape, WeightVar w, WeightVar gain);
 
 // What conv2d needs of its weights, laid out once per step.
 struct ConvKernel {
-  WeightVar w;                                  // [K, K, C, O]
+  WeightVar w;  // [K, K, C, O]
+  ConvShape shape;
   std::shared_ptr<const ConvWeights> prepared;  // the values of w in the layout of the kernels
+  std::shared_ptr<const GpuConv> on_gpu;        // or on a GPU
 };
 // conv_kernel(w, shape, wants_input_gradient): lays out the weights w [K,K,C,O] for images of this shape.
-ConvKernel conv_kernel(const WeightTape& tape, WeightVar w, const ConvShape& shape,
-                       bool wants_input_gradient);
+ConvKernel conv_kernel(WeightTape& tape, WeightVar w, const ConvShape& shape, bool wants_input_gradient);
 
 // conv2d(x, kernel, bias): convolution with zero padding.
 //   x [N,V,H,W,C]; kernel [K,K,C,O]; bias [O]; returns [N,V,out_h,out_w,O].
@@ -41,6 +45,10 @@ Var linear(Tape& tape, Var x, WeightVar w, WeightVar bias);
 //   double. REQUIRES: C % groups == 0.   Rows: reads image (n,v) only.   Cost: 3 passes forward, 2 back.
 //   Source: Wu and He 2018, eq. 1; biased variance, eps 1e-5 inside the root.
 Var group_norm(Tape& tape, Var x, WeightVar gamma, WeightVar beta, int64_t groups);
+
+// relu_group_norm(x, ...) = group_norm(relu(x), ...). On a GPU one pass, which also adds the gradient that x
+// has from elsewhere (the other branch of a residual block).
+Var relu_group_norm(Tape& tape, Var x, WeightVar gamma, WeightVar beta, int64_t groups);
 
 // relu(x) = max(x, 0); NaN stays NaN.   Saves: y.   Domain: the derivative at 0 is taken as 0.
 Var relu(Tape& tape, Var x);

@@ -1,4 +1,5 @@
 // mean_pool, average_pool, max_pool: image by image.
+#include "autograd/head_kernels.h"
 #include "autograd/ops.h"
 
 #include <algorithm>
@@ -89,11 +90,88 @@ struct MaxPool : Node {
   }
 };
 
+// ---------------------------------------------------------------- on a GPU
+
+// y is float; x of any type.
+struct GpuMeanPool : Node {
+  Var x;
+  Shape shape;  // of x
+  DType type;
+
+  const char* name() const override { return "mean_pool"; }
+  void backward(Tape& tape, const Tensor& dy) override {
+    Tensor dx = tape.empty(shape, type);
+    dispatch_gpu(type, [&]<class A>() {
+      tape.for_each(dx.size(), kernels::MeanPoolBackward<A>{dy.device_data<float>(), dx.device_data<A>(),
+                                                            shape[2] * shape[3], shape[4]});
+    });
+    tape.accumulate(x, std::move(dx));
+  }
+};
+
+Var mean_pool_on_gpu(Tape& tape, Var x) {
+  const Tensor& input = tape.value(x);
+  Tensor y = tape.empty({input.dim(0), input.dim(1), input.dim(4)}, DType::f32);
+  dispatch_gpu(input.dtype(), [&]<class A>() {
+    tape.for_each(y.size(), kernels::MeanPoolForward<A>{input.device_data<A>(), y.device_data<float>(),
+                                                        input.dim(2) * input.dim(3), input.dim(4)});
+  });
+  auto node = std::make_unique<GpuMeanPool>();
+  node->x = x;
+  node->shape = input.shape();
+  node->type = input.dtype();
+  return tape.record(std::move(y), std::move(node));
+}
+
+struct GpuWindowPool : Node {
+  Var x;
+  Shape shape;
+  DType type;
+  kernels::PoolShape pool;
+  std::shared_ptr<std::byte> winner;  // int32 [outputs, C]; null for the mean
+  size_t winner_bytes = 0;
+
+  const char* name() const override { return winner ? "max_pool" : "average_pool"; }
+  size_t saved_bytes() const override { return winner_bytes; }
+  void backward(Tape& tape, const Tensor& dy) override {
+    Tensor dx = tape.empty(shape, type);
+    dispatch_gpu(type, [&]<class A>() {
+      tape.for_each(dx.size(), kernels::WindowPoolBackward<A>{pool, dy.device_data<A>(),
+                                                              reinterpret_cast<const int32_t*>(winner.get()),
+                                                              dx.device_data<A>()});
+    });
+    tape.accumulate(x, std::move(dx));
+  }
+};
+
+Var window_pool_on_gpu(Tape& tape, Var x, const Windows& windows, bool maximum) {
+  const Tensor& input = tape.value(x);
+  Tensor y =
+      tape.empty({input.dim(0), input.dim(1), windows.out_h(), windows.out_w(), input.dim(4)}, input.dtype());
+  auto node = std::make_unique<GpuWindowPool>();
+  node->x = x;
+  node->shape = input.shape();
+  node->type = input.dtype();
+  node->pool = {windows.height, windows.width,   input.dim(4),   windows.size,
+                windows.stride, windows.out_h(), windows.out_w()};
+  if (maximum) {
+    node->winner_bytes = static_cast<size_t>(y.size()) * sizeof(int32_t);
+    node->winner = tape.workspace().take(node->winner_bytes);
+  }
+  dispatch_gpu(input.dtype(), [&]<class A>() {
+    tape.for_each(y.size(),
+                  kernels::WindowPoolForward<A>{node->pool, input.device_data<A>(), y.device_data<A>(),
+                                                reinterpret_cast<int32_t*>(node->winner.get())});
+  });
+  return tape.record(std::move(y), std::move(node));
+}
+
 }  // namespace
 
 Var mean_pool(Tape& tape, Var x) {
   const Tensor& input = tape.value(x);
   PG_CHECK(input.rank() == 5, "mean_pool: x ", to_string(input.shape()), ", wanted [N,V,H,W,C]");
+  if (tape.on_gpu()) return mean_pool_on_gpu(tape, x);
   const int64_t images = input.dim(0) * input.dim(1), pixels = input.dim(2) * input.dim(3),
                 channels = input.dim(4);
   Tensor y = tape.empty({input.dim(0), input.dim(1), channels});
@@ -119,6 +197,7 @@ Var mean_pool(Tape& tape, Var x) {
 Var average_pool(Tape& tape, Var x, int64_t size, int64_t stride) {
   const Tensor& input = tape.value(x);
   const Windows windows = windows_of("average_pool", input, size, stride);
+  if (tape.on_gpu()) return window_pool_on_gpu(tape, x, windows, false);
   const int64_t channels = input.dim(4);
   Tensor y = tape.zeros({input.dim(0), input.dim(1), windows.out_h(), windows.out_w(), channels});
   dispatch(input.dtype(), [&]<class T>() {
@@ -142,6 +221,7 @@ Var max_pool(Tape& tape, Var x, int64_t size, int64_t stride) {
   const int64_t channels = input.dim(4);
   PG_CHECK(windows.images * windows.height * windows.width < (int64_t{1} << 31),
            "max_pool: more than 2^31 pixels");
+  if (tape.on_gpu()) return window_pool_on_gpu(tape, x, windows, true);
   Tensor y = tape.empty({input.dim(0), input.dim(1), windows.out_h(), windows.out_w(), channels});
   auto node = std::make_unique<MaxPool>();
   node->winner.resize(static_cast<size_t>(y.size()));

@@ -1,10 +1,17 @@
 // Tape: recording, and the walk back.
 #include "autograd/tape.h"
 
+#include "autograd/elementwise_kernels.h"
+
+#include <utility>
+
 namespace pergrad {
 
 Tape::Tape(const WeightTape& weights, WeightSlots* slots, Workspace& workspace)
-    : weights_(weights), slots_(slots), workspace_(workspace) {
+    : weights_(weights),
+      slots_(slots),
+      workspace_(workspace),
+      gpu_(workspace.device().is_cpu() ? nullptr : &Gpu::of(workspace.device())) {
   vars_.reserve(128);
 }
 
@@ -29,11 +36,18 @@ void Tape::accumulate(Var x, Tensor gradient) {
     slot.gradient = std::move(gradient);
     return;
   }
-  dispatch(gradient.dtype(), [&]<class T>() {
-    T* sum = slot.gradient.data<T>();
-    const T* more = gradient.data<T>();
-    for (int64_t i = 0; i < gradient.size(); ++i) sum[i] += more[i];
+  PG_CHECK(gradient.dtype() == slot.gradient.dtype(), "tape: two gradients of different types for one value");
+  const Tensor before = std::move(slot.gradient);
+  slot.gradient = before.sole_owner() ? before : empty(before.shape(), before.dtype());
+  with_type(gradient.dtype(), [&]<class T>() {
+    for_each(gradient.size(), kernels::Add<T>{before.device_data<T>(), gradient.device_data<T>(),
+                                              slot.gradient.device_data<T>()});
   });
+}
+
+Tensor Tape::take_gradient(Var x) {
+  Slot& slot = vars_.at(static_cast<size_t>(x.index));
+  return std::exchange(slot.gradient, {});
 }
 
 void Tape::backward(Var losses) {
@@ -41,14 +55,15 @@ void Tape::backward(Var losses) {
   Slot& last = vars_.at(static_cast<size_t>(losses.index));
   PG_CHECK(last.value.rank() == 1 && last.value.dim(0) == slots_->rows(), "tape: losses ",
            to_string(last.value.shape()), ", wanted [", slots_->rows(), "]");
-  last.gradient = empty(last.value.shape());
-  last.gradient.fill(1);
+  last.gradient = empty(last.value.shape(), last.value.dtype());
+  with_type(last.value.dtype(), [&]<class T>() {
+    for_each(last.gradient.size(), kernels::Fill<T>{last.gradient.device_data<T>(), 1});
+  });
   for (size_t i = vars_.size(); i-- > 0;) {
     Slot& slot = vars_[i];
     if (!slot.node) continue;
     const std::unique_ptr<Node> node = std::move(slot.node);
-    const Tensor dy = std::move(slot.gradient);
-    slot.gradient = {};
+    const Tensor dy = std::exchange(slot.gradient, {});
     slot.value = {};
     if (dy.defined()) node->backward(*this, dy);
   }

@@ -6,10 +6,14 @@
 // An op is a function that computes its value at once and records a Node whose members are exactly what its
 // backward needs. Fan-out is accumulation in a slot. backward() takes a loss of shape [N] and seeds ones:
 // nobody divides by the number of examples. What a node saved dies as the walk passes it.
+//
+// On the processor one thread walks the tape of one example; on a GPU one tape holds a chunk of examples, and
+// every op queues kernels that own one example a block. It is the same tape and the same row invariant.
 #pragma once
 
 #include "autograd/weights.h"
 #include "core/exec.h"
+#include "core/gpu/launch.h"
 #include "core/tensor.h"
 
 #include <memory>
@@ -58,14 +62,40 @@ class Tape {
   T* weight_gradient(WeightVar w, int64_t n) const {
     return slots_->row<T>(w, n);
   }
+  // All rows of it, on a GPU.
+  GradientRows weight_rows(WeightVar w) const { return slots_->rows_of(w); }
   // Appends an op's result; `node` may be null when nothing is to be walked back.
   Var record(Tensor value, std::unique_ptr<Node> node);
-  // Adds to the gradient slot of x; the first one is taken over, not copied, so give away a fresh tensor.
+  // Adds to the gradient slot of x. The first one is taken over, not copied; it may be shared with the slots
+  // of others, since nobody writes to a tensor that somebody else holds.
   void accumulate(Var x, Tensor gradient);
+  // What was gathered for x so far, for a node that adds it to its own in one pass; the slot is empty then.
+  // Undefined if there is nothing.
+  Tensor take_gradient(Var x);
   Tensor empty(Shape shape) const { return Tensor::empty(std::move(shape), dtype_, workspace_); }
   Tensor zeros(Shape shape) const { return Tensor::zeros(std::move(shape), dtype_, workspace_); }
+  Tensor empty(Shape shape, DType type) const { return Tensor::empty(std::move(shape), type, workspace_); }
   Workspace& workspace() const { return workspace_; }
-  const CpuExec& exec() const { return exec_; }
+  bool on_gpu() const { return gpu_ != nullptr; }
+  Gpu& gpu() const { return *gpu_; }
+  // The type of activations between layers.
+  DType activations() const { return weights_.activations(); }
+  // kernel(i) for i in [0, n), where the tape is.
+  template <class Kernel>
+  void for_each(int64_t n, const Kernel& kernel) const {
+    if (gpu_)
+      launch_each(*gpu_, n, kernel);
+    else
+      CpuExec{1}.for_each(n, kernel);
+  }
+  // f.operator()<T>() for the types that activations have where the tape is.
+  template <class F>
+  decltype(auto) with_type(DType type, F&& f) const {
+    if (type == DType::f32) return f.template operator()<float>();
+    if (type == DType::f64 && !gpu_) return f.template operator()<double>();
+    PG_CHECK(type == DType::bf16 && gpu_, "tape: a value of a type that is not computed in here");
+    return f.template operator()<bf16>();
+  }
 
   // Who holds how many bytes for the way back, one line an op.
   std::string memory_report() const;
@@ -84,7 +114,7 @@ class Tape {
   const WeightTape& weights_;
   WeightSlots* slots_;
   Workspace& workspace_;
-  CpuExec exec_{1};  // one thread owns the examples of a tape
+  Gpu* gpu_;  // null on the processor
   DType dtype_ = DType::f32;
   std::vector<Slot> vars_;
 };

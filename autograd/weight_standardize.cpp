@@ -1,12 +1,12 @@
 // Weight standardization: once per step forward, once per example backward.
 #include "autograd/ops.h"
+#include "autograd/weight_kernels.h"
+#include "core/gpu/launch.h"
 
 #include <cmath>
 
 namespace pergrad {
 namespace {
-
-constexpr double kFloor = 1e-4;  // of var * fan_in; De et al. 2022
 
 // Per output channel o, with s = 1 / sqrt(max(var F, floor)) and u = (w - mean) s:  w' = gain u, and
 //   dgain = sum dw' u,   dw = gain s (dw' - mean(dw') - u <u, dw'> [if the floor was not hit]),
@@ -51,7 +51,57 @@ struct Standardize : WeightNode {
   void backward_row(WeightSlots& slots, WeightVar output, int64_t n) const override {
     dispatch(unit.dtype(), [&]<class T>() { row<T>(slots, output, n); });
   }
+  void backward_rows(WeightSlots&, WeightVar) const override {
+    throw Error("weight_standardize: not on a GPU");
+  }
 };
+
+// The same on a GPU.
+struct GpuStandardize : WeightNode {
+  WeightVar w, gain;
+  Tensor unit, factor, slope;  // u like w; [O]; [O]
+
+  void backward_row(WeightSlots&, WeightVar, int64_t) const override {
+    throw Error("weight_standardize: rows one by one on a GPU");
+  }
+  void backward_rows(WeightSlots& slots, WeightVar output) const override {
+    const int64_t outputs = factor.size();
+    const GradientRows g = slots.gathered(output), dw = slots.rows_of(w), dgain = slots.rows_of(gain);
+    const kernels::StandardizeBackward kernel{g.first,
+                                              unit.device_data<float>(),
+                                              factor.device_data<float>(),
+                                              slope.device_data<float>(),
+                                              dw.first,
+                                              dgain.first,
+                                              unit.size() / outputs,
+                                              outputs,
+                                              g.stride,
+                                              dw.stride,
+                                              dgain.stride,
+                                              dw.accumulate,
+                                              dgain.accumulate};
+    launch_blocks(Gpu::of(unit.device()), slots.rows() * kernel.slabs(), kernel);
+  }
+};
+
+WeightVar standardize_on_gpu(WeightTape& tape, WeightVar w, WeightVar gain) {
+  const Tensor weights = tape.value(w), gains = tape.value(gain);
+  const Device device = weights.device();
+  auto node = std::make_unique<GpuStandardize>();
+  node->w = w;
+  node->gain = gain;
+  node->unit = Tensor::empty(weights.shape(), DType::f32, device);
+  node->factor = Tensor::empty({gains.size()}, DType::f32, device);
+  node->slope = Tensor::empty({gains.size()}, DType::f32, device);
+  Tensor standardized = Tensor::empty(weights.shape(), DType::f32, device);
+  const kernels::StandardizeForward kernel{
+      weights.device_data<float>(),      gains.device_data<float>(),
+      node->unit.device_data<float>(),   standardized.device_data<float>(),
+      node->factor.device_data<float>(), node->slope.device_data<float>(),
+      weights.size() / gains.size(),     gains.size()};
+  tape.keep_fresh([kernel, device] { launch_blocks(Gpu::of(device), kernel.blocks(), kernel); });
+  return tape.derive(std::move(standardized), std::move(node));
+}
 
 }  // namespace
 
@@ -61,6 +111,7 @@ WeightVar weight_standardize(WeightTape& tape, WeightVar w, WeightVar gain) {
   const int64_t fan_in = weights.size() / outputs;
   PG_CHECK(tape.value(gain).size() == outputs, "weight_standardize: gain ",
            to_string(tape.value(gain).shape()), ", wanted [", outputs, "]");
+  if (!tape.device().is_cpu()) return standardize_on_gpu(tape, w, gain);
   auto node = std::make_unique<Standardize>();
   node->w = w;
   node->gain = gain;
@@ -84,8 +135,8 @@ WeightVar weight_standardize(WeightTape& tape, WeightVar w, WeightVar gain) {
     for (double& m : mean) m /= static_cast<double>(fan_in);
     each([&](int64_t at, size_t o) { squares[o] += (value[at] - mean[o]) * (value[at] - mean[o]); });
     for (size_t o = 0; o < channels; ++o) {
-      node->floored[o] = squares[o] < kFloor;  // var * fan_in is the sum of squares
-      node->scale[o] = 1.0 / std::sqrt(std::max(squares[o], kFloor));
+      node->floored[o] = squares[o] < kernels::kStandardizeFloor;  // var * fan_in is the sum of squares
+      node->scale[o] = 1.0 / std::sqrt(std::max(squares[o], kernels::kStandardizeFloor));
       node->gains[o] = g[o];
     }
     each([&](int64_t at, size_t o) {

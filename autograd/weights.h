@@ -4,11 +4,14 @@
 // 1. A weight has no example axis; its gradient slot is [N, *w]: a row for each example.
 // 2. Leaves are parameters: their slots are column ranges of the slab [N, P]. Derived weights (weight
 //    standardization) have slots of their own, from which finish() walks back to the leaves, row by row.
-// 3. Recorded once per step by one thread, then only read.
+// 3. Recorded once per step by one thread, then only read. On a GPU it is recorded once; each later step
+//    refreshes the values in place.
 #pragma once
 
+#include "core/gpu/conv.h"
 #include "core/tensor.h"
 
+#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
@@ -28,10 +31,18 @@ class WeightNode {
   virtual ~WeightNode() = default;
   // From the gradient slot of the output, row n, accumulate into those of the inputs, row n.
   virtual void backward_row(WeightSlots& slots, WeightVar output, int64_t n) const = 0;
+  // The same for all rows at once, on a GPU.
+  virtual void backward_rows(WeightSlots& slots, WeightVar output) const = 0;
 };
 
 class WeightTape {
  public:
+  // device: where the values are; conv: how convolutions run there, if it is a GPU.
+  explicit WeightTape(Device device = {}, const GpuConvSettings& conv = {}) : device_(device), conv_(conv) {}
+  Device device() const { return device_; }
+  const GpuConvSettings& conv_settings() const { return conv_; }
+  // The type of activations: that of the values on the processor, else by precision.
+  DType activations() const;
   // A parameter whose gradient goes to columns [column, column + size) of the slab.
   WeightVar leaf(Tensor value, int64_t column);
   // The result of an operation on weights.
@@ -40,6 +51,12 @@ class WeightTape {
   // P: columns taken by the leaves.
   int64_t columns() const { return columns_; }
   void clear();
+  // Runs `work`, now and at every refresh().
+  void keep_fresh(std::function<void()> work);
+  // The leaves have new values: computes again what was derived from them.
+  void refresh() const {
+    for (const auto& work : refresh_) work();
+  }
 
  private:
   friend class WeightSlots;
@@ -48,14 +65,18 @@ class WeightTape {
     int64_t column = -1;               // of a leaf
     std::unique_ptr<WeightNode> node;  // of a derived weight
   };
+  Device device_;
+  GpuConvSettings conv_;
   std::vector<Entry> entries_;
+  std::vector<std::function<void()>> refresh_;
   int64_t columns_ = 0;
 };
 
 // The gradient slots of N rows. Starts at zero; ops accumulate, once per view or as often as they are used.
+// On a GPU the first use of a slot overwrites it instead, and finish() sets to zero what was never used.
 class WeightSlots {
  public:
-  // slab [N, P] receives the leaves; it is set to zero.
+  // slab [N, P] receives the leaves.
   WeightSlots(const WeightTape& tape, Tensor slab, Workspace& workspace);
   int64_t rows() const { return slab_.dim(0); }
   // Row n of the gradient slot of w.
@@ -67,14 +88,20 @@ class WeightSlots {
     return slab_.data<T>() + n * slab_.dim(1) + tape_.entries_[i].column;
   }
   const WeightTape& tape() const { return tape_; }
+  // All rows of the slot of w, to be written to as it says; on a GPU.
+  GradientRows rows_of(WeightVar w);
+  // The same, to be read.
+  GradientRows gathered(WeightVar w) const;
   // Walk the derived weights back to the leaves, in reverse order of recording. Call once, after the last
   // view.
   void finish();
 
  private:
+  void finish_on_gpu();
   const WeightTape& tape_;
   Tensor slab_;
   std::vector<Tensor> derived_;  // undefined for leaves
+  std::vector<bool> used_;       // on a GPU
 };
 
 }  // namespace pergrad

@@ -8,7 +8,7 @@ if(NOT PERGRAD_CUDA STREQUAL "OFF")
   # A Python wheel has no link libcudnn.so, only the library with its version.
   find_path(CUDNN_INCLUDE cudnn.h HINTS ${CUDNN_ROOT}/include ENV CUDNN_ROOT PATH_SUFFIXES include
     PATHS /usr/local/cuda/include)
-  find_library(CUDNN_LIBRARY NAMES cudnn libcudnn.so.9 HINTS ${CUDNN_ROOT}/lib ${CUDNN_ROOT}/lib64 ENV CUDNN_ROOT
+  find_library(CUDNN_LIBRARY NAMES cudnn libcudnn.so.9 NAMES_PER_DIR HINTS ${CUDNN_ROOT}/lib ${CUDNN_ROOT}/lib64 ENV CUDNN_ROOT
     PATH_SUFFIXES lib lib64 PATHS /usr/local/cuda/lib64)
   if(CMAKE_CUDA_COMPILER AND CUDNN_INCLUDE AND CUDNN_LIBRARY)
     set(PERGRAD_HAS_CUDA ON)
@@ -35,11 +35,6 @@ endif()
 set(CMAKE_CUDA_STANDARD 20)
 set(CMAKE_CUDA_EXTENSIONS OFF)
 
-# nvcc defines no macro by which a kernel could refuse it (as core/exec.h does for the processor).
-if("${CMAKE_CUDA_FLAGS} ${CMAKE_CUDA_FLAGS_${CMAKE_BUILD_TYPE}} $ENV{NVCC_PREPEND_FLAGS} $ENV{NVCC_APPEND_FLAGS}" MATCHES "fast[-_]math|ftz")
-  message(FATAL_ERROR "fast-math flags for CUDA: refused, the privacy argument counts roundings")
-endif()
-
 # Options for kernels: no contraction and no fast-math, as on the processor; warnings are errors. (-Wpedantic
 # would complain of what nvcc writes.)
 add_library(pergrad_cuda_options INTERFACE)
@@ -57,6 +52,7 @@ endfunction()
 
 target_compile_definitions(pergrad_core PUBLIC PG_CUDA)
 target_sources(pergrad_core PRIVATE core/gpu/cuda.cpp)
+pergrad_cuda_kernels(pergrad_core core/gpu/kernels_cuda.cu)
 target_include_directories(pergrad_core SYSTEM PRIVATE ${CUDNN_INCLUDE})
 target_link_libraries(pergrad_core PUBLIC CUDA::cudart_static CUDA::cublas ${CUDNN_LIBRARY})
 target_compile_definitions(pergrad_core PRIVATE PG_CUDA_VERSION="${CUDAToolkit_VERSION_MAJOR}.${CUDAToolkit_VERSION_MINOR}")

@@ -40,4 +40,24 @@ PG_HD inline bf16 from_float<bf16>(float v) {
   return to_bf16(v);
 }
 
+// What a T is computed in: value_of(x), and back by stored<T>(v). Doubles stay doubles.
+PG_HD inline double value_of(double v) { return v; }
+PG_HD inline float value_of(float v) { return v; }
+PG_HD inline float value_of(bf16 v) { return to_float(v); }
+template <class T>
+struct ValueOf {
+  using type = T;
+};
+template <>
+struct ValueOf<bf16> {
+  using type = float;
+};
+template <class T>
+PG_HD inline T stored(typename ValueOf<T>::type v) {
+  if constexpr (sizeof(T) == 2)
+    return to_bf16(v);
+  else
+    return v;
+}
+
 }  // namespace pergrad

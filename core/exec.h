@@ -2,17 +2,20 @@
 // thread.
 //
 // PG_HD marks functions that run on both devices. CpuExec runs a named functor over [0, n) with OpenMP,
-// static schedule. No atomics in results: runs repeat bit for bit. On a GPU: core/gpu/launch.h.
+// static schedule. No atomics in results: runs repeat bit for bit. The CUDA twin has the same verbs.
 #pragma once
 
 #include <atomic>
 #include <cstdint>
 #include <exception>
 
+#if !defined(__CUDACC__)
+#include <omp.h>
+#endif
+
 #if defined(__CUDACC__)
 #define PG_HD __host__ __device__
 #else
-#include <omp.h>
 #define PG_HD
 #endif
 

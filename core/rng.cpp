@@ -1,4 +1,4 @@
-// Keys.
+// Keys, and the start of a stream.
 #include "core/rng.h"
 
 #include "core/error.h"
@@ -23,10 +23,16 @@ Key key_from_entropy() {
   return key;
 }
 
-KeyWords words_of(const Key& key) {
-  KeyWords out{};
-  for (size_t i = 0; i < 32; ++i) out.words[i / 4] |= static_cast<uint32_t>(key.bytes[i]) << (8 * (i % 4));
-  return out;
+namespace {
+uint32_t little_endian(const uint8_t* bytes) {
+  return static_cast<uint32_t>(bytes[0]) | static_cast<uint32_t>(bytes[1]) << 8 |
+         static_cast<uint32_t>(bytes[2]) << 16 | static_cast<uint32_t>(bytes[3]) << 24;
+}
+}  // namespace
+
+ChaChaStream::ChaChaStream(const Key& key, uint64_t step, uint32_t index)
+    : nonce_{static_cast<uint32_t>(step), static_cast<uint32_t>(step >> 32), index} {
+  for (int i = 0; i < 8; ++i) key_[i] = little_endian(key.bytes.data() + 4 * i);
 }
 
 }  // namespace pergrad

@@ -22,12 +22,6 @@ struct Key {
   bool operator==(const Key&) const = default;
 };
 
-// A key as ChaCha20 reads it, little-endian: plain numbers, which kernels take by value.
-struct KeyWords {
-  uint32_t words[8];
-};
-KeyWords words_of(const Key& key);
-
 // A child key: HMAC-SHA-256(parent, label).
 Key derive_key(const Key& parent, std::string_view label);
 // SHA-256 of a text; reproducible mode: (seed, config, dataset fingerprint) -> run key.
@@ -61,9 +55,9 @@ PG_HD inline void chacha20_block(const uint32_t key[8], uint32_t counter, const 
 //   Guarantee: streams with different (key, step, index) share no block.  2^38 bytes at most per stream.
 class ChaChaStream {
  public:
-  PG_HD ChaChaStream(const KeyWords& key, uint64_t step, uint32_t index)
-      : key_(key), nonce_{static_cast<uint32_t>(step), static_cast<uint32_t>(step >> 32), index} {}
-  ChaChaStream(const Key& key, uint64_t step, uint32_t index) : ChaChaStream(words_of(key), step, index) {}
+  ChaChaStream(const Key& key, uint64_t step, uint32_t index);
+  // The stream (key, step, index) from another one of (key, step) that nothing was drawn from.
+  PG_HD ChaChaStream(const ChaChaStream& other, uint32_t index) : ChaChaStream(other) { nonce_[2] = index; }
   PG_HD uint32_t next_u32() {
     if (used_ == 16) refill();
     return block_[used_++];
@@ -81,10 +75,10 @@ class ChaChaStream {
 
  private:
   PG_HD void refill() {
-    chacha20_block(key_.words, counter_++, nonce_, block_);
+    chacha20_block(key_, counter_++, nonce_, block_);
     used_ = 0;
   }
-  KeyWords key_;
+  uint32_t key_[8];
   uint32_t nonce_[3];
   uint32_t counter_ = 0;
   uint32_t block_[16];

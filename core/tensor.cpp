@@ -66,7 +66,9 @@ struct Workspace::Pool {
   }
 };
 
-Workspace::Workspace(Device device) : device_(device), pool_(std::make_shared<Pool>(device)) {}
+Workspace::Workspace(Device device) : device_(device), pool_(std::make_shared<Pool>(device)) {
+  if (!device.is_cpu()) Gpu::of(device);  // refuses one that is not there
+}
 
 std::shared_ptr<std::byte> Workspace::take(size_t bytes) {
   const size_t size = Pool::size_class(bytes);

@@ -7,7 +7,6 @@
 #include "dp/plan.h"
 
 #include <cstdint>
-#include <span>
 
 namespace pergrad::dp {
 
@@ -22,19 +21,16 @@ class ClippedSum {
   ClippedSum(ClippedSum&&) = default;
   ClippedSum& operator=(ClippedSum&&) = default;
 
-  int64_t parameters() const { return values_.defined() ? values_.size() : 0; }
+  int64_t parameters() const { return values_.size(); }
   Device device() const { return values_.device(); }
   double clip_norm() const { return clip_norm_; }
   int grid_bits() const { return grid_bits_; }
-  // [P], before noise: on the processor (downloaded at each call, if it is not there), and where they are.
-  std::span<const int64_t> nonprivate_values() const;
-  const int64_t* nonprivate_device_values() const { return values_.device_data<int64_t>(); }
+  const Tensor& nonprivate_values() const { return values_; }  // [P] i64, before noise
 
  private:
   friend void clip_and_sum(PerExampleGradient&&, const Plan&, ClippedSum&, const CpuExec&,
                            NonprivateClipStats*);
-  Tensor values_;   // i64 [P]
-  Tensor on_host_;  // where nonprivate_values() is: the same, or a download
+  Tensor values_;
   double clip_norm_;
   int grid_bits_;
   int64_t rows_ = 0;  // real rows so far, for the range proof
@@ -46,8 +42,7 @@ class ClippedSum {
 //   <= 2^grid_bits exactly (proof: clip_kernels.h). A row that is padding, or holds a number that is not
 //   finite, adds nothing, by a branch: 0 * NaN never reaches the sum.
 //   Units: clip_norm in gradient L2 units; the sum in clip_norm * 2^-grid_bits.
-//   THROWS: PrivacyError for a sum of another clip norm or grid, or for more than plan->max_examples rows;
-//   DeviceError for a sum elsewhere.
+//   THROWS: PrivacyError for a sum of another clip norm or grid, or for more than plan->max_examples rows.
 //   Cost: 2 passes over rows, 1 over sum.
 void clip_and_sum(PerExampleGradient&& rows, const Plan& plan, ClippedSum& sum, const CpuExec& exec,
                   NonprivateClipStats* nonprivate_stats = nullptr);

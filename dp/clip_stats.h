@@ -1,25 +1,22 @@
-// NonprivateClipStats: computed from the data without noise; off unless asked for, never part of a release.
+// What a log may say about the clip, if it was asked to: computed from private data, without noise.
 #pragma once
 
-#include <cmath>
+#include "core/example_batch.h"
+
 #include <cstdint>
+#include <span>
 
 namespace pergrad::dp {
 
+// Computed from the data without noise: off unless asked for, never part of a release.
 struct NonprivateClipStats {
   int64_t nonprivate_rows = 0;             // real rows
   int64_t nonprivate_clipped_rows = 0;     // of them, with a norm above C
   int64_t nonprivate_non_finite_rows = 0;  // of them, counted as zero
   double nonprivate_norm_sum = 0;          // of the finite ones, before the clip
 
-  // One more real row, with this sum of squares.
-  void add(double squares, double clip_norm) {
-    const bool finite = squares < HUGE_VAL;
-    nonprivate_rows += 1;
-    nonprivate_non_finite_rows += !finite;
-    nonprivate_clipped_rows += finite && std::sqrt(squares) > clip_norm;
-    nonprivate_norm_sum += finite ? std::sqrt(squares) : 0;
-  }
+  // squares: the sum of squares of each row.
+  void add(const PerExampleGradient& rows, std::span<const double> squares, double clip_norm);
 };
 
 }  // namespace pergrad::dp

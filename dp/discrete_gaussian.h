@@ -88,17 +88,16 @@ constexpr int64_t kNoiseBlock = 256;  // coordinates that share one ChaCha20 str
 
 // The only maker of noise: block `block` of `sum` plus discrete Gaussians of its own stream, scaled, as f32.
 struct ReleaseBlock {
-  KeyWords key;
-  int64_t step;
+  ChaChaStream bits;  // of (key, step): block b draws from its stream of index b
   int64_t noise_std;  // grid steps
   double unit;        // what one grid step is worth in the result
   int64_t parameters;
   const int64_t* sum;
   float* out;
   PG_HD void operator()(int64_t block) const {
-    const ChaChaStream bits(key, static_cast<uint64_t>(step), static_cast<uint32_t>(block));
-    DiscreteGaussian noise(noise_std, bits);
-    for (int64_t i = block * kNoiseBlock; i < (block + 1) * kNoiseBlock && i < parameters; ++i) {
+    DiscreteGaussian noise(noise_std, ChaChaStream(bits, static_cast<uint32_t>(block)));
+    const int64_t end = (block + 1) * kNoiseBlock;
+    for (int64_t i = block * kNoiseBlock; i < end && i < parameters; ++i) {
       const int64_t noisy = sum[i] + noise.next();  // below 2^62: range proof in plan.cpp
       out[i] = static_cast<float>(static_cast<double>(noisy) * unit);
     }

@@ -1,85 +1,100 @@
-// The kernels of clip_and_sum on a GPU: the arithmetic of clip_kernels.h, number by number in the same order,
-// so that the proof there holds here, and the sum has the processor's bits.
+// The clip on a GPU. The proof of clip_kernels.h holds as it stands: its arithmetic is called, not repeated,
+// and it allows any order of summation in step 2.
 //
-// No atomics: every number has one writer. The order of every sum is fixed by P alone: neither the number of
-// rows in a slab nor their place in it can change a bit of what a row adds.
+// It rests, beside what it rests on anywhere, on IEEE arithmetic of the device: double +, *, / and square
+// root rounded to nearest, conversion to integer truncated. nvcc gives these unless told otherwise; no file
+// here is compiled with fast-math (tests/gpu/clip_test.cpp looks at the device itself).
 #pragma once
 
 #include "core/gpu/block.h"
 #include "dp/clip_kernels.h"
 
 #include <cstddef>
-#include <cstdint>
 
 namespace pergrad::dp {
 
-// squares[n, b] = sum_of_squares of block b of row n: its 16 partial sums by a thread each, which 16
-// neighbouring columns keep busy; then those 16 in their order.
-struct RowSquares {
-  static constexpr int kLanes = 16;        // of sum_of_squares
-  static constexpr int kColumnBlocks = 8;  // that a block of threads does
-  static constexpr int kThreads = kLanes * kColumnBlocks;
-  size_t shared_bytes() const { return kThreads * sizeof(double); }
-  const float* slab;  // [N, parameters]
-  int64_t parameters;
-  int64_t blocks;   // of columns: ceil(parameters / kClipBlock)
-  double* squares;  // [N, blocks]
+constexpr int64_t kSquaresBlock = 16384;  // columns of a row that one block adds up
 
-  PG_HD int64_t groups() const { return (blocks + kColumnBlocks - 1) / kColumnBlocks; }  // for each row
+// parts[n][b]: sum of squares of block b of the columns of row n. Threads take every 256th number, then a
+// tree.
+struct SquaresOfRows {
+  static constexpr int kThreads = 256;
+  size_t shared_bytes() const { return kThreads * sizeof(double); }
+  PG_HD int64_t parts_of_row() const { return (parameters + kSquaresBlock - 1) / kSquaresBlock; }
+  const float* slab;  // [N, P]
+  int64_t parameters;
+  double* parts;
+
   template <class Block>
   PG_DEVICE void operator()(Block& block) const {
-    const int t = block.thread(), lane = t % kLanes;
-    const int64_t n = block.index() / groups();
-    const int64_t b = block.index() % groups() * kColumnBlocks + t / kLanes;
-    const int64_t end = (b + 1) * kClipBlock < parameters ? (b + 1) * kClipBlock : parameters;
-    double partial = 0;
-    for (int64_t i = b * kClipBlock + lane; i < end; i += kLanes) {
-      const double g = slab[n * parameters + i];
-      partial += g * g;
-    }
     double* shared = block.template shared<double>();
-    shared[t] = partial;
-    block.sync();
-    if (lane != 0 || b >= blocks) return;
+    const int t = block.thread();
+    const int64_t n = block.index() / parts_of_row(), begin = block.index() % parts_of_row() * kSquaresBlock;
+    const int64_t end = begin + kSquaresBlock < parameters ? begin + kSquaresBlock : parameters;
+    const float* g = slab + n * parameters;
     double sum = 0;
-    for (int l = 0; l < kLanes; ++l) sum += shared[t + l];
-    squares[n * blocks + b] = sum;
+    for (int64_t i = begin + t; i < end; i += kThreads) {
+      const double v = g[i];
+      sum += v * v;
+    }
+    shared[t] = sum;
+    for (int half = kThreads / 2; half > 0; half /= 2) {
+      block.sync();
+      if (t < half) shared[t] += shared[t + half];
+    }
+    if (t == 0) parts[block.index()] = shared[0];
   }
 };
 
-// What row n is multiplied with on its way to the grid; 0 means: leave it out.
-struct RowScale {
-  const double* squares;   // [N, blocks]
-  const int64_t* is_real;  // [N]
-  int64_t blocks;
-  int64_t parameters;
+// Row n: its sum of squares, and what it is multiplied with on its way to the grid; 0 means: leave it out.
+struct ScaleOfRows {
+  const double* parts;
+  const uint8_t* is_real;
+  int64_t parts_of_row, parameters;
   double clip_norm;
   int grid_bits;
-  double* total;  // [N]: sums of squares, for statistics
-  double* scale;  // [N]
-
+  double* squares;
+  double* scale;
   PG_HD void operator()(int64_t n) const {
-    double sum = 0;
-    for (int64_t b = 0; b < blocks; ++b) sum += squares[n * blocks + b];
-    total[n] = sum;
-    scale[n] = is_real[n] ? grid_scale(sum, parameters, clip_norm, grid_bits) : 0;
+    double total = 0;
+    for (int64_t b = 0; b < parts_of_row; ++b) total += parts[n * parts_of_row + b];
+    squares[n] = is_real[n] ? total : 0;
+    scale[n] = is_real[n] ? grid_scale(total, parameters, clip_norm, grid_bits) : 0;
   }
 };
 
-// sum[i] += column i of all rows on the grid.
-struct AddColumn {
-  const float* slab;    // [rows, parameters]
-  const double* scale;  // [rows]
-  int64_t rows;
-  int64_t parameters;
+// Column i of the sum: all rows in turn. Integers: no order could change it.
+struct AddRowsOnGrid {
+  const float* slab;
+  const double* scale;
+  int64_t rows, parameters;
   int64_t* sum;
-
   PG_HD void operator()(int64_t i) const {
-    int64_t added = 0;
+    int64_t total = sum[i];
     for (int64_t n = 0; n < rows; ++n)
-      if (scale[n] > 0) added += on_grid(slab[n * parameters + i], scale[n]);
-    sum[i] += added;
+      if (scale[n] > 0) total += on_grid(slab[n * parameters + i], scale[n]);
+    sum[i] = total;
   }
+};
+
+// The non-private twins.
+struct AddPlainRows {
+  const float* slab;
+  const uint8_t* is_real;
+  int64_t rows, parameters;
+  double* sum;
+  PG_HD void operator()(int64_t i) const {
+    double total = sum[i];
+    for (int64_t n = 0; n < rows; ++n)
+      if (is_real[n]) total += static_cast<double>(slab[n * parameters + i]);
+    sum[i] = total;
+  }
+};
+struct MeanOfSum {
+  const double* sum;
+  int64_t rows;
+  float* mean;
+  PG_HD void operator()(int64_t i) const { mean[i] = static_cast<float>(sum[i] / static_cast<double>(rows)); }
 };
 
 }  // namespace pergrad::dp

@@ -2,11 +2,16 @@
 #include "core/gpu/launch_cuda.cuh"
 #include "dp/discrete_gaussian.h"
 #include "dp/gpu_kernels.h"
-#include "dp/nonprivate_kernels.h"
 
-PG_LAUNCH_BLOCKS(pergrad::dp::RowSquares)
-PG_LAUNCH_EACH(pergrad::dp::RowScale)
-PG_LAUNCH_EACH(pergrad::dp::AddColumn)
-PG_LAUNCH_EACH(pergrad::dp::ReleaseBlock)
-PG_LAUNCH_EACH(pergrad::dp::AddRows)
-PG_LAUNCH_EACH(pergrad::dp::MeanOfRows)
+#if defined(__CUDA_FTZ) || defined(__FAST_MATH__)
+#error "pergrad: fast-math breaks the arithmetic that the guarantee rests on; build without it"
+#endif
+
+using namespace pergrad::dp;
+
+PG_LAUNCH_BLOCKS(SquaresOfRows)
+PG_LAUNCH_EACH(ScaleOfRows)
+PG_LAUNCH_EACH(AddRowsOnGrid)
+PG_LAUNCH_EACH(AddPlainRows)
+PG_LAUNCH_EACH(MeanOfSum)
+PG_LAUNCH_EACH(ReleaseBlock)

@@ -19,7 +19,7 @@ class PrivateGradient {
  public:
   PrivateGradient(PrivateGradient&&) = default;
   PrivateGradient& operator=(PrivateGradient&&) = default;
-  const Tensor& values() const { return values_; }  // where the sum was
+  const Tensor& values() const { return values_; }
 
  private:
   friend class GaussianMechanism;

@@ -13,11 +13,11 @@ namespace pergrad::dp {
 struct NonPrivateSum {
   explicit NonPrivateSum(int64_t parameters, Device device = {})
       : values(Tensor::zeros({parameters}, DType::f64, device)) {}
-  Tensor values;  // f64 [P], where the rows are
+  Tensor values;  // [P] f64, where the rows are
   int64_t rows = 0;
 };
 
-// The ordinary mean gradient of a batch, [P] f32 where the sum was.
+// The ordinary mean gradient of a batch, [P] f32.
 class NonPrivateGradient {
  public:
   const Tensor& values() const { return values_; }
@@ -29,7 +29,7 @@ class NonPrivateGradient {
 };
 
 // sum += rows [N,P] f32, padding left out: for each column a left fold in the order of the rows, so that the
-// result does not depend on chunks, threads or devices.   THROWS: DeviceError for a sum elsewhere.
+// result does not depend on chunks or threads.
 void add_rows(PerExampleGradient&& rows, NonPrivateSum& sum, const CpuExec& exec);
 // sum / number of rows; zero if there were none.
 NonPrivateGradient mean_of_rows(NonPrivateSum&& sum);

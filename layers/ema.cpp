@@ -1,6 +1,9 @@
 // The average, coordinate by coordinate.
 #include "layers/ema.h"
 
+#include "layers/coordinates.h"
+#include "layers/optimizer_kernels.h"
+
 #include <algorithm>
 
 namespace pergrad {
@@ -28,16 +31,15 @@ void Ema::update(const Tensor& parameters) {
   check(parameters, values_.size());
   ++updates_;
   const double mu = decay_at(updates_), rest = 1 - mu;
-  float* ema = values_.data<float>();
-  const float* w = parameters.data<float>();
-  for (int64_t i = 0; i < values_.size(); ++i)
-    ema[i] = static_cast<float>(mu * static_cast<double>(ema[i]) + rest * static_cast<double>(w[i]));
+  const Tensor w = on_device(parameters, values_.device());
+  for_each_coordinate(values_.device(), values_.size(),
+                      kernels::EmaStep{w.device_data<float>(), values_.device_data<float>(), mu, rest});
 }
 
 void Ema::restore(const Tensor& values, int64_t updates) {
   check(values, values_.size());
   PG_CHECK(updates >= 0, "ema: restored after ", updates, " updates");
-  std::copy_n(values.data<float>(), values.size(), values_.data<float>());
+  values_.assign(values.reshape(values_.shape()));
   updates_ = updates;
 }
 

@@ -76,7 +76,31 @@ PerExampleGradient ModelGradients::rows(ExampleBatch&& batch) {
   return {std::move(slab), std::move(batch.is_real)};
 }
 
+namespace {
+
+// A fixed number of images a call of the library; the last ones may be padding.
+Tensor predict_on_gpu(Model& model, const Tensor& images) {
+  const WeightTape& weights = model.prepared();
+  const int64_t n = images.dim(0), call = model.conv_settings().images_per_call;
+  Workspace workspace(model.device());
+  Tensor logits = Tensor::empty({n, model.labels()}, DType::f32);
+  Shape shape = images.shape();
+  shape[0] = call;
+  const Tensor some = Tensor::zeros(shape, DType::f32, workspace);
+  for (int64_t first = 0; first < n; first += call) {
+    const int64_t count = std::min(call, n - first);
+    some.rows(0, count).assign(images.rows(first, first + count));
+    Tape tape(weights, nullptr, workspace);
+    const Tensor out = tape.value(model.forward(tape, tape.input(some))).reshape({call, model.labels()});
+    logits.rows(first, first + count).assign(out.rows(0, count));
+  }
+  return logits;
+}
+
+}  // namespace
+
 Tensor predict(Model& model, const Tensor& images, const CpuExec& exec) {
+  if (!model.device().is_cpu()) return predict_on_gpu(model, images);
   const WeightTape& weights = model.prepared();
   const auto workspaces = make_workspaces(exec.threads);
   Tensor logits = Tensor::empty({images.dim(0), model.labels()}, images.dtype());

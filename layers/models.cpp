@@ -6,8 +6,9 @@
 
 namespace pergrad {
 
-Model::Model(const ModelSettings& settings, ImageShape image, int64_t labels)
-    : settings_(settings), image_(image), labels_(labels) {
+Model::Model(const ModelSettings& settings, ImageShape image, int64_t labels, Device device,
+             const GpuConvSettings& conv)
+    : settings_(settings), image_(image), labels_(labels), weights_(device, conv) {
   PG_CHECK(image.height > 0 && image.width > 0 && image.channels > 0 && labels >= 2, "model: images ",
            image.height, "x", image.width, "x", image.channels, " with ", labels, " labels");
   if (settings.name == "wide_resnet") {
@@ -32,11 +33,14 @@ std::string Model::title() const {
 }
 
 const WeightTape& Model::prepared() {
-  if (prepared_version_ != parameters_.version()) {
+  if (prepared_version_ == parameters_.version()) return weights_;
+  if (!device().is_cpu() && prepared_version_ > 0) {
+    weights_.refresh();
+  } else {
     weights_.clear();
     root_->prepare(weights_);
-    prepared_version_ = parameters_.version();
   }
+  prepared_version_ = parameters_.version();
   return weights_;
 }
 

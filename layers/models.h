@@ -21,18 +21,23 @@ struct ModelSettings {
 // A model with its parameters and the weights derived from them.
 class Model {
  public:
-  // Builds it for images of this shape and L labels.  THROWS: Error naming the setting that does not fit.
-  Model(const ModelSettings& settings, ImageShape image, int64_t labels);
+  // Builds it for images of this shape and L labels; parameters must be allocated on `device`. conv: how
+  // convolutions run there, if it is a GPU.   THROWS: Error naming the setting that does not fit.
+  Model(const ModelSettings& settings, ImageShape image, int64_t labels, Device device = {},
+        const GpuConvSettings& conv = {});
 
   const ModelSettings& settings() const { return settings_; }
   ImageShape image() const { return image_; }
   int64_t labels() const { return labels_; }
+  Device device() const { return weights_.device(); }
+  const GpuConvSettings& conv_settings() const { return weights_.conv_settings(); }
   // "wide_resnet-16-4".
   std::string title() const;
   Parameters& parameters() { return parameters_; }
   const Parameters& parameters() const { return parameters_; }
 
-  // The weight tape for the present values; made again when the parameters changed. One thread.
+  // The weight tape for the present values; made again when the parameters changed (on a GPU: refreshed in
+  // place, so that captured work stays valid). One thread.
   const WeightTape& prepared();
   // Logits [N, V, L] of images [N, V, H, W, C]; after prepared(). Any thread.
   Var forward(Tape& tape, Var images) const { return root_->forward(tape, images); }

@@ -42,6 +42,10 @@ class GroupNormLayer : public Module {
   Var forward(Tape& tape, Var x) const override {
     return group_norm(tape, x, scale_var_, shift_var_, groups_);
   }
+  // Of relu(x).
+  Var forward_after_relu(Tape& tape, Var x) const {
+    return relu_group_norm(tape, x, scale_var_, shift_var_, groups_);
+  }
 
  private:
   const Parameters& parameters_;

@@ -1,45 +1,43 @@
 // The two optimizers and the learning rate.
 #include "layers/optimizer.h"
 
-#include <algorithm>
+#include "layers/coordinates.h"
+#include "layers/optimizer_kernels.h"
+
 #include <cmath>
 #include <numbers>
 
 namespace pergrad {
 namespace {
 
-// The values of parameters and gradient, after checks.
-struct Operands {
-  float* w;
-  const float* g;
-  int64_t size;
-};
-Operands operands(Parameters& parameters, const Tensor& gradient, int64_t size) {
+// The gradient where the parameters are, after checks against the optimizer's size and device.
+Tensor checked(const Parameters& parameters, const Tensor& gradient, int64_t size, Device device) {
   PG_CHECK(gradient.size() == size && parameters.size() == size, "optimizer: gradient ",
            to_string(gradient.shape()), " for ", parameters.size(), " parameters, wanted ", size, " of each");
   PG_CHECK(gradient.dtype() == DType::f32 && parameters.flat().dtype() == DType::f32,
            "optimizer: got doubles, wanted floats");
-  return {parameters.flat().data<float>(), gradient.data<float>(), size};
+  PG_CHECK(parameters.device() == device, "optimizer: parameters are on ", parameters.device().name(),
+           ", wanted on ", device.name());
+  return on_device(gradient, device);
 }
 
 class Sgd final : public Optimizer {
  public:
-  Sgd(double momentum, int64_t size) : momentum_(static_cast<float>(momentum)), size_(size) {
-    if (momentum > 0) buffer_ = Tensor::zeros({size}, DType::f32);
+  Sgd(double momentum, int64_t size, Device device)
+      : momentum_(static_cast<float>(momentum)), size_(size), device_(device) {
+    if (momentum > 0) buffer_ = Tensor::zeros({size}, DType::f32, device);
   }
 
   void step(Parameters& parameters, const Tensor& gradient, double learning_rate) override {
-    const auto [w, g, size] = operands(parameters, gradient, size_);
-    const auto lr = static_cast<float>(learning_rate);
-    if (buffer_.defined()) {
-      float* b = buffer_.data<float>();
-      for (int64_t i = 0; i < size; ++i) {
-        b[i] = momentum_ * b[i] + g[i];
-        w[i] -= lr * b[i];
-      }
-    } else {
-      for (int64_t i = 0; i < size; ++i) w[i] -= lr * g[i];
-    }
+    const Tensor g = checked(parameters, gradient, size_, device_);
+    float* w = parameters.flat().device_data<float>();
+    const auto rate = static_cast<float>(learning_rate);
+    if (buffer_.defined())
+      for_each_coordinate(
+          device_, size_,
+          kernels::MomentumStep{g.device_data<float>(), buffer_.device_data<float>(), w, momentum_, rate});
+    else
+      for_each_coordinate(device_, size_, kernels::SgdStep{g.device_data<float>(), w, rate});
     ++steps_;
     parameters.touch();
   }
@@ -52,38 +50,38 @@ class Sgd final : public Optimizer {
  private:
   float momentum_;
   int64_t size_;
+  Device device_;
   Tensor buffer_;  // [P]; undefined without momentum
 };
 
 class Adam final : public Optimizer {
  public:
-  Adam(const OptimizerSettings& settings, int64_t size)
+  Adam(const OptimizerSettings& settings, int64_t size, Device device)
       : settings_(settings),
         size_(size),
-        first_(Tensor::zeros({size}, DType::f32)),
-        second_(Tensor::zeros({size}, DType::f32)) {}
+        device_(device),
+        first_(Tensor::zeros({size}, DType::f32, device)),
+        second_(Tensor::zeros({size}, DType::f32, device)) {}
 
   void step(Parameters& parameters, const Tensor& gradient, double learning_rate) override {
-    const auto [w, g, size] = operands(parameters, gradient, size_);
+    const Tensor g = checked(parameters, gradient, size_, device_);
     ++steps_;
     const auto t = static_cast<double>(steps_);
-    const auto beta1 = static_cast<float>(settings_.beta1), rest1 = static_cast<float>(1 - settings_.beta1);
-    const auto beta2 = static_cast<float>(settings_.beta2), rest2 = static_cast<float>(1 - settings_.beta2);
-    const auto unbias1 = static_cast<float>(1 / (1 - std::pow(settings_.beta1, t)));
-    const auto unbias2 = static_cast<float>(1 / (1 - std::pow(settings_.beta2, t)));
-    const auto epsilon = static_cast<float>(settings_.epsilon);
-    const auto noise = static_cast<float>(settings_.noise_variance);
-    const auto lr = static_cast<float>(learning_rate);
-    float* m = first_.data<float>();
-    float* v = second_.data<float>();
-    for (int64_t i = 0; i < size; ++i) {
-      m[i] = beta1 * m[i] + rest1 * g[i];
-      v[i] = beta2 * v[i] + rest2 * (g[i] * g[i]);
-      const float moment = v[i] * unbias2;
-      const float denominator = noise > 0 ? std::max(std::sqrt(std::max(moment - noise, 0.0f)), epsilon)
-                                          : std::sqrt(moment) + epsilon;
-      w[i] -= lr * ((m[i] * unbias1) / denominator);
-    }
+    kernels::AdamStep kernel;
+    kernel.g = g.device_data<float>();
+    kernel.m = first_.device_data<float>();
+    kernel.v = second_.device_data<float>();
+    kernel.w = parameters.flat().device_data<float>();
+    kernel.beta1 = static_cast<float>(settings_.beta1);
+    kernel.rest1 = static_cast<float>(1 - settings_.beta1);
+    kernel.beta2 = static_cast<float>(settings_.beta2);
+    kernel.rest2 = static_cast<float>(1 - settings_.beta2);
+    kernel.unbias1 = static_cast<float>(1 / (1 - std::pow(settings_.beta1, t)));
+    kernel.unbias2 = static_cast<float>(1 / (1 - std::pow(settings_.beta2, t)));
+    kernel.epsilon = static_cast<float>(settings_.epsilon);
+    kernel.noise = static_cast<float>(settings_.noise_variance);
+    kernel.rate = static_cast<float>(learning_rate);
+    for_each_coordinate(device_, size_, kernel);
     parameters.touch();
   }
 
@@ -92,15 +90,16 @@ class Adam final : public Optimizer {
  private:
   OptimizerSettings settings_;
   int64_t size_;
+  Device device_;
   Tensor first_, second_;  // m, v [P]
 };
 
 }  // namespace
 
-std::unique_ptr<Optimizer> make_optimizer(const OptimizerSettings& s, int64_t parameters) {
+std::unique_ptr<Optimizer> make_optimizer(const OptimizerSettings& s, int64_t parameters, Device device) {
   PG_CHECK(parameters >= 0, "optimizer: got ", parameters, " parameters");
   PG_CHECK(s.momentum >= 0 && s.momentum < 1, "optimizer: momentum is ", s.momentum, ", wanted in [0, 1)");
-  if (s.name == "sgd") return std::make_unique<Sgd>(s.momentum, parameters);
+  if (s.name == "sgd") return std::make_unique<Sgd>(s.momentum, parameters, device);
   PG_CHECK(s.name == "adam", "optimizer: got \"", s.name, "\", wanted sgd or adam");
   PG_CHECK(s.beta1 >= 0 && s.beta1 < 1, "optimizer: beta1 is ", s.beta1, ", wanted in [0, 1)");
   PG_CHECK(s.beta2 >= 0 && s.beta2 < 1, "optimizer: beta2 is ", s.beta2, ", wanted in [0, 1)");
@@ -109,7 +108,7 @@ std::unique_ptr<Optimizer> make_optimizer(const OptimizerSettings& s, int64_t pa
            ", wanted a number > 0");
   PG_CHECK(s.noise_variance >= 0 && std::isfinite(s.noise_variance), "optimizer: noise_variance is ",
            s.noise_variance, ", wanted a number >= 0");
-  return std::make_unique<Adam>(s, parameters);
+  return std::make_unique<Adam>(s, parameters, device);
 }
 
 double LearningRate::at(int64_t step) const {

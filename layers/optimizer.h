@@ -3,7 +3,7 @@
 // 1. Everything here is post-processing: a gradient comes in, no example is seen. What the state holds is as
 //    private as the gradients were.
 // 2. Elementwise in float, coordinate by coordinate, in the order of operations written down below: the same
-//    gradients give the same bits on any machine with IEEE arithmetic.
+//    gradients give the same bits on any machine with IEEE arithmetic, and on a GPU.
 #pragma once
 
 #include "layers/parameters.h"
@@ -29,11 +29,12 @@ struct OptimizerSettings {
 class Optimizer {
  public:
   virtual ~Optimizer() = default;
-  // One update of all parameters by a gradient [P] f32.   THROWS: Error for another size or dtype.
+  // One update of all parameters by a gradient [P] f32, on any device.
+  //   THROWS: Error for another size or dtype, or if the parameters are not on the optimizer's device.
   virtual void step(Parameters& parameters, const Tensor& gradient, double learning_rate) = 0;
 
-  // What a checkpoint keeps: tensors [P] that share memory with the optimizer (restoring is writing into
-  // them), always under the same names and in the same order; and the number of steps done.
+  // What a checkpoint keeps: tensors [P] on the device that share memory with the optimizer (restoring is
+  // assigning to them), always under the same names and in the same order; and the number of steps done.
   struct State {
     std::string name;
     Tensor value;
@@ -52,8 +53,9 @@ class Optimizer {
 //        d = sqrt(v / (1 - b2^t)) + epsilon                                (Kingma and Ba 2015, algorithm 1)
 //        d = max(sqrt(max(v / (1 - b2^t) - noise_variance, 0)), epsilon)   with a noise variance: DP-AdamBC
 //        (Tang, Shpilevskiy and Lecuyer 2024), whose gamma' is epsilon^2.
-// `parameters` is P.   THROWS: Error naming the setting that is out of range.
-std::unique_ptr<Optimizer> make_optimizer(const OptimizerSettings& settings, int64_t parameters);
+// `parameters` is P, `device` where they are.   THROWS: Error naming the setting that is out of range.
+std::unique_ptr<Optimizer> make_optimizer(const OptimizerSettings& settings, int64_t parameters,
+                                          Device device = {});
 
 // The learning rate of a step: up linearly over the warm-up, then constant or down to 0.
 struct LearningRate {

@@ -1,6 +1,7 @@
 // Parameters: declaration and initial values.
 #include "layers/parameters.h"
 #include "core/philox.h"
+#include "layers/coordinates.h"
 
 #include <algorithm>
 #include <cmath>
@@ -19,10 +20,10 @@ ParameterId Parameters::declare(const std::string& name, Shape shape, Init init,
   return {layout_.entries.size() - 1};
 }
 
-void Parameters::allocate(DType type, const Key& key) {
+void Parameters::allocate(DType type, const Key& key, Device device) {
   // Standard deviation of a standard normal truncated at +-2 (Haiku and JAX divide by it).
   constexpr double kTruncatedStd = 0.87962566103423978;
-  flat_ = Tensor::empty({size()}, type);
+  const Tensor host = Tensor::empty({size()}, type);
   for (size_t i = 0; i < layout_.entries.size(); ++i) {
     const auto& entry = layout_.entries[i];
     const Init init = inits_[i];
@@ -41,10 +42,11 @@ void Parameters::allocate(DType type, const Key& key) {
       return init.value / kTruncatedStd * z;
     };
     dispatch(type, [&]<class T>() {
-      std::generate(flat_.data<T>() + entry.begin, flat_.data<T>() + entry.end,
+      std::generate(host.data<T>() + entry.begin, host.data<T>() + entry.end,
                     [&] { return static_cast<T>(draw()); });
     });
   }
+  flat_ = on_device(host, device);
   touch();
 }
 
@@ -53,10 +55,12 @@ Tensor Parameters::value(ParameterId id) const {
   return flat_.rows(entry.begin, entry.end).reshape(entry.shape);
 }
 
+Tensor Parameters::host_values() const { return on_device(flat_, {}); }
+
 void Parameters::assign(const Tensor& flat) {
   PG_CHECK(flat.size() == size() && flat.dtype() == flat_.dtype(), "parameters: assigned ",
            to_string(flat.shape()), ", wanted [", size(), "]");
-  dispatch(flat.dtype(), [&]<class T>() { std::copy_n(flat.data<T>(), flat.size(), flat_.data<T>()); });
+  flat_.assign(flat.reshape({size()}));
   touch();
 }
 

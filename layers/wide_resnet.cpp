@@ -17,12 +17,24 @@ class Unit3 : public Module {
     conv_.prepare(weights);
   }
   Var forward(Tape& tape, Var x) const override {
-    return conv_.forward(tape, norm_.forward(tape, relu(tape, x)));
+    return conv_.forward(tape, norm_.forward_after_relu(tape, x));
   }
 
  private:
   GroupNormLayer norm_;
   Conv conv_;
+};
+
+// ReLU, group norm.
+class ReluNorm : public Module {
+ public:
+  ReluNorm(Parameters& parameters, const std::string& name, int64_t channels, int64_t groups)
+      : norm_(parameters, name, channels, groups) {}
+  void prepare(WeightTape& weights) override { norm_.prepare(weights); }
+  Var forward(Tape& tape, Var x) const override { return norm_.forward_after_relu(tape, x); }
+
+ private:
+  GroupNormLayer norm_;
 };
 
 class Block : public Module {
@@ -70,8 +82,7 @@ ModulePtr wide_resnet(Parameters& parameters, const ModelSettings& settings, Ima
       net->push(std::make_unique<Block>(parameters, concat("stage", stage + 1, ".block", block + 1), shape,
                                         (int64_t{16} << stage) * settings.width,
                                         stage > 0 && block == 0 ? 2 : 1, block == 0, settings));
-  net->push(plain(relu));
-  net->push(std::make_unique<GroupNormLayer>(parameters, "norm", shape.channels, settings.groups));
+  net->push(std::make_unique<ReluNorm>(parameters, "norm", shape.channels, settings.groups));
   net->push(plain(mean_pool));
   net->push(std::make_unique<LinearLayer>(
       parameters, "classifier", shape.channels, labels,

@@ -56,7 +56,7 @@ void add_train(CLI::App& app, Common& common) {
   train_app->add_flag("--resume", options->resume, "go on with the run in --out");
   train_app->add_option("--set", options->changes.set, "section.key=value, once for each change")
       ->allow_extra_args(false);
-  train_app->add_option("--device", *device, "cpu, cuda or cuda:<index>");
+  train_app->add_option("--device", *device, "cpu, cuda, cuda:<index> or emulated");
   train_app->add_option("--max-minutes", options->max_minutes, "stop cleanly after so many minutes");
   train_app->add_option("--max-steps", options->max_steps, "stop cleanly after so many steps");
   train_app->add_flag("--non-private", options->changes.non_private, "no clipping, no noise, no guarantee");
@@ -80,6 +80,8 @@ void add_evaluate(CLI::App& app, Common& common) {
   auto options = std::make_shared<EvaluateOptions>();
   CLI::App* evaluate_app = verb(app, common, "evaluate", "accuracy of a run or checkpoint on its test set");
   evaluate_app->add_option("path", options->path, "run folder or checkpoint")->required();
+  evaluate_app->add_option("--device", options->device, "cpu, cuda, cuda:<index> or emulated")
+      ->capture_default_str();
   evaluate_app->add_option("--data-root", common.data_root, "where datasets lie (or PERGRAD_DATA)");
   CLI::Option* ema = evaluate_app->add_flag("--ema")->description("averaged weights only");
   CLI::Option* raw = evaluate_app->add_flag("--raw")->description("raw weights only")->excludes(ema);
@@ -266,10 +268,13 @@ void add_bench(CLI::App& app, Common& common) {
   CLI::App* bench = app.add_subcommand("bench", "how fast this machine is");
   bench->require_subcommand(1);
   CLI::App* kernels = verb(*bench, common, "kernels", "every hot kernel, fast against simple");
-  kernels->final_callback([&common] {
-    common.action = [&common] {
+  auto device = std::make_shared<std::string>("cpu");
+  kernels->add_option("--device", *device, "cpu, cuda, cuda:<index> or emulated")->capture_default_str();
+  kernels->final_callback([device, &common] {
+    common.action = [device, &common] {
+      const pergrad::Device where = pergrad::Device::parse(*device);
       Console console;
-      const BenchResult result = bench_kernels(console);
+      const BenchResult result = where.is_cpu() ? bench_kernels(console) : bench_gpu_kernels(where, console);
       console.clear();
       print(common, result.json, result.text);
     };
@@ -285,8 +290,11 @@ void add_bench(CLI::App& app, Common& common) {
   CLI::App* step = verb(*bench, common, "step", "one training step on synthetic images");
   step->add_option("config", *config, "model, views and examples (default: WRN-16-4, 16 views)");
   step->add_option("--set", changes->set, "section.key=value, once for each change")->allow_extra_args(false);
-  step->final_callback([config, changes, &common] {
-    common.action = [config, changes, &common] {
+  auto step_device = std::make_shared<std::string>();
+  step->add_option("--device", *step_device, "cpu, cuda, cuda:<index> or emulated");
+  step->final_callback([config, changes, step_device, &common] {
+    common.action = [config, changes, step_device, &common] {
+      if (!step_device->empty()) changes->set.push_back("speed.device=" + *step_device);
       Console console;
       const Config used = config->empty() ? parse_config(bench_step_default_config(), "bench step", *changes)
                                           : load_config(*config, *changes);

@@ -8,10 +8,16 @@
 
 #include <cstdint>
 
+// PG_UNROLL before a loop whose sums must stay in registers, PG_NO_UNROLL before one that would need too
+// many.
 #if defined(__CUDACC__)
 #define PG_DEVICE __device__
+#define PG_UNROLL _Pragma("unroll")
+#define PG_NO_UNROLL _Pragma("unroll 1")
 #else
 #define PG_DEVICE
+#define PG_UNROLL
+#define PG_NO_UNROLL
 #endif
 
 #if defined(__CUDACC__)

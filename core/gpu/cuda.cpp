@@ -188,9 +188,8 @@ class CudaGpu final : public Gpu {
 
   void upload(void* to, const void* from, size_t bytes) override {
     make_current();
-    // From pageable memory: returns when it is staged or copied.
+    // From pageable memory this returns when the source is copied or staged by the driver.
     check(cudaMemcpyAsync(to, from, bytes, cudaMemcpyHostToDevice, stream_), "upload");
-    check(cudaStreamSynchronize(stream_), "upload");
   }
   void download(void* to, const void* from, size_t bytes) override {
     make_current();
@@ -242,7 +241,7 @@ class CudaGpu final : public Gpu {
         g.precision == Precision::tf32 ? CUBLAS_COMPUTE_32F_FAST_TF32 : CUBLAS_COMPUTE_32F;
     check(cublasGemmStridedBatchedEx(blas_, CUBLAS_OP_N, CUBLAS_OP_T, narrow(g.n), narrow(g.m), narrow(g.k),
                                      &one, g.b, blas_type(g.type), narrow(g.n), g.b_stride, g.a,
-                                     blas_type(g.type), narrow(g.m), g.a_stride, &beta, g.c, CUDA_R_32F,
+                                     blas_type(g.type), narrow(g.a_row), g.a_stride, &beta, g.c, CUDA_R_32F,
                                      narrow(g.n), g.c_stride, narrow(g.batch), compute, CUBLAS_GEMM_DEFAULT),
           "batch of products");
   }

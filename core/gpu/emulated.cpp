@@ -147,7 +147,7 @@ class EmulatedGpu final : public Gpu {
             float& c = g.c[i * g.c_stride + r * g.n + s];
             float sum = g.accumulate ? c : 0.0f;
             for (int64_t p = 0; p < g.k; ++p)
-              sum += element(g.type, a, p * g.m + r) * element(g.type, b, p * g.n + s);
+              sum += element(g.type, a, p * g.a_row + r) * element(g.type, b, p * g.n + s);
             c = sum;
           }
       }

@@ -3,6 +3,7 @@
 
 #include "core/bf16.h"
 
+#include <setjmp.h>
 #include <ucontext.h>
 
 #include <algorithm>
@@ -10,6 +11,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <deque>
 #include <memory>
 #include <vector>
 
@@ -35,8 +37,12 @@ struct Copy {
   bool inside;
 };
 
+// A fiber is made once and serves block after block. It starts by makecontext; later switches go by _setjmp
+// and _longjmp, which make no system call (under the address sanitizer by swapcontext, which it can follow).
 struct Fiber {
   ucontext_t context{};
+  jmp_buf place{};
+  bool started = false;
   std::unique_ptr<char[]> stack = std::make_unique<char[]>(kStackBytes);
   void* fake_stack = nullptr;  // kept for the address sanitizer
   bool done = false;
@@ -53,8 +59,9 @@ struct EmulatedBlock::State {
   int64_t index = 0;
   int current = 0;
   const std::function<void(EmulatedBlock&)>* kernel = nullptr;
-  std::vector<Fiber> fibers;
+  std::deque<Fiber> fibers;  // never moved
   ucontext_t scheduler{};
+  jmp_buf scheduler_place{};
   void* scheduler_fake_stack = nullptr;
   const void* scheduler_stack = nullptr;  // its bounds, for the address sanitizer
   size_t scheduler_stack_bytes = 0;
@@ -69,7 +76,7 @@ struct EmulatedBlock::State {
 
   void prepare(int block_threads, size_t shared_bytes) {
     threads = block_threads;
-    if (std::ssize(fibers) < threads) fibers.resize(static_cast<size_t>(threads));
+    for (auto made = std::ssize(fibers); made < threads; ++made) make_fiber();
     memory.resize(shared_bytes + kSharedAlignment);
     const auto address = reinterpret_cast<uintptr_t>(memory.data());
     shared = memory.data() + (kSharedAlignment - address % kSharedAlignment) % kSharedAlignment;
@@ -77,14 +84,28 @@ struct EmulatedBlock::State {
     slots.resize(static_cast<size_t>(threads / kWarp));
   }
 
+  void make_fiber();
   void run(int64_t block);
   void resume(Fiber& fiber) {
 #if defined(PG_SANITIZED)
     __sanitizer_start_switch_fiber(&scheduler_fake_stack, fiber.stack.get(), kStackBytes);
-#endif
     swapcontext(&scheduler, &fiber.context);
-#if defined(PG_SANITIZED)
     __sanitizer_finish_switch_fiber(scheduler_fake_stack, nullptr, nullptr);
+#else
+    if (_setjmp(scheduler_place) != 0) return;
+    if (fiber.started) _longjmp(fiber.place, 1);
+    fiber.started = true;
+    setcontext(&fiber.context);
+#endif
+  }
+  // From a fiber to the scheduler; returns when the scheduler resumes it.
+  void pause(Fiber& fiber) {
+#if defined(PG_SANITIZED)
+    __sanitizer_start_switch_fiber(&fiber.fake_stack, scheduler_stack, scheduler_stack_bytes);
+    swapcontext(&fiber.context, &scheduler);
+    __sanitizer_finish_switch_fiber(fiber.fake_stack, &scheduler_stack, &scheduler_stack_bytes);
+#else
+    if (_setjmp(fiber.place) == 0) _longjmp(scheduler_place, 1);
 #endif
   }
   // Lets the others run until `counter` reaches `until`.
@@ -93,13 +114,7 @@ struct EmulatedBlock::State {
     Fiber& fiber = me();
     fiber.waits_on = &counter;
     fiber.goal = until;
-#if defined(PG_SANITIZED)
-    __sanitizer_start_switch_fiber(&fiber.fake_stack, scheduler_stack, scheduler_stack_bytes);
-#endif
-    swapcontext(&fiber.context, &scheduler);
-#if defined(PG_SANITIZED)
-    __sanitizer_finish_switch_fiber(fiber.fake_stack, &scheduler_stack, &scheduler_stack_bytes);
-#endif
+    pause(fiber);
   }
 
   void barrier() {
@@ -133,22 +148,30 @@ namespace {
 
 thread_local EmulatedBlock::State* running = nullptr;
 
-// The first function of every fiber.
-void enter() {
+// The only function of every fiber: one block after the other.
+void serve() {
   EmulatedBlock::State& state = *running;
 #if defined(PG_SANITIZED)
   __sanitizer_finish_switch_fiber(nullptr, &state.scheduler_stack, &state.scheduler_stack_bytes);
 #endif
-  EmulatedBlock block(state);
-  (*state.kernel)(block);
-  state.me().done = true;
-#if defined(PG_SANITIZED)
-  __sanitizer_start_switch_fiber(nullptr, state.scheduler_stack, state.scheduler_stack_bytes);
-#endif
-  setcontext(&state.scheduler);
+  for (;;) {
+    EmulatedBlock block(state);
+    (*state.kernel)(block);
+    state.me().done = true;
+    state.pause(state.me());
+  }
 }
 
 }  // namespace
+
+void EmulatedBlock::State::make_fiber() {
+  Fiber& fiber = fibers.emplace_back();
+  getcontext(&fiber.context);
+  fiber.context.uc_stack.ss_sp = fiber.stack.get();
+  fiber.context.uc_stack.ss_size = kStackBytes;
+  fiber.context.uc_link = nullptr;
+  makecontext(&fiber.context, serve, 0);
+}
 
 void EmulatedBlock::State::run(int64_t block) {
   index = block;
@@ -161,11 +184,6 @@ void EmulatedBlock::State::run(int64_t block) {
     fiber.waits_on = nullptr;
     fiber.open.clear();
     fiber.groups.clear();
-    getcontext(&fiber.context);
-    fiber.context.uc_stack.ss_sp = fiber.stack.get();
-    fiber.context.uc_stack.ss_size = kStackBytes;
-    fiber.context.uc_link = nullptr;
-    makecontext(&fiber.context, enter, 0);
   }
   for (int left = threads; left > 0;) {
     bool moved = false;

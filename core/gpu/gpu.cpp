@@ -13,6 +13,10 @@ Precision parse_precision(const std::string& text) {
   throw Error(concat("precision: got \"", text, "\", wanted fp32, tf32 or bf16"));
 }
 
+std::string text_of(Precision precision) {
+  return precision == Precision::fp32 ? "fp32" : precision == Precision::tf32 ? "tf32" : "bf16";
+}
+
 Gpu& Gpu::of(Device device) {
   static std::mutex mutex;
   // Never destroyed: tensors may outlive main().

@@ -26,6 +26,7 @@ namespace pergrad {
 enum class Precision { fp32, tf32, bf16 };
 // "fp32", "tf32", "bf16" and back.   THROWS: Error for any other text.
 Precision parse_precision(const std::string& text);
+std::string text_of(Precision precision);
 inline DType activation_type(Precision p) { return p == Precision::bf16 ? DType::bf16 : DType::f32; }
 
 // Captured work.
@@ -47,11 +48,12 @@ class LibraryConv {
 };
 
 // c[i] (+)= a[i]^T b[i] for i in [0, batch): a[i] is k rows of m numbers, b[i] k rows of n, c[i] m rows of n.
-// All rows are dense; a and b of `type`, c float.   Strides: numbers from one i to the next.
+// Rows of a lie a_row apart, others are dense; a and b of `type`, c float.
+// Strides: numbers from one i to the next.
 struct TransposedGemms {
   DType type = DType::f32;
   Precision precision = Precision::fp32;
-  int64_t batch = 0, m = 0, n = 0, k = 0;
+  int64_t batch = 0, m = 0, n = 0, k = 0, a_row = 0;
   const std::byte* a = nullptr;
   const std::byte* b = nullptr;
   float* c = nullptr;

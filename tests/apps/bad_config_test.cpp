@@ -118,7 +118,7 @@ TEST(BadConfig, Files) {
        "augment.padding: got \"zero\", wanted reflect or symmetric"},
       {"shuffled batches", "epsilon = 8.0", "epsilon = 8.0\nsampling = 'shuffle'",
        "privacy.sampling: got \"shuffle\", wanted poisson: the accountant's bound is for Poisson sampling"},
-      {"precision", "", "[speed]\nprecision = 'bf16'\n", "speed.precision: got \"bf16\", wanted fp32"},
+      {"precision", "", "[speed]\nprecision = 'bf16'\n", "speed.precision: got \"bf16\", wanted fp32 on the processor"},
       {"device", "", "[speed]\ndevice = 'tpu'\n", "speed.device: got \"tpu\", wanted cpu"},
       {"noise source", "", "[noise]\nsource = 'none'\n",
        "noise.source: got \"none\", wanted secure or reproducible"},

@@ -2,7 +2,9 @@
 #include "apps/checkpoint.h"
 #include "core/philox.h"
 #include "apps/safetensors.h"
+#include "layers/coordinates.h"
 #include "tests/apps/run_files.h"
+#include "tests/gpu/device_test.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -17,22 +19,23 @@ using testing::HasSubstr;
 using testing::IsEmpty;
 using testing::StartsWith;
 
+std::vector<float> values_of(const Tensor& t) {
+  const Tensor host = on_device(t, {});
+  return {host.values<float>().begin(), host.values<float>().end()};
+}
+
 // A convolution, a norm and a classifier.
 struct Net {
   Parameters parameters;
-  explicit Net(int seed, int64_t outputs = 4, const std::string& last = "fc.weight") {
+  explicit Net(int seed, int64_t outputs = 4, const std::string& last = "fc.weight", Device device = {}) {
     parameters.declare("conv.weight", {2, 3, 5, outputs}, Init::normal(1), Kind::conv);
     parameters.declare("norm.weight", {outputs}, Init::normal(1));
     parameters.declare(last, {outputs, 7}, Init::normal(1), Kind::linear);
     parameters.declare("fc.bias", {7}, Init::normal(1));
-    parameters.allocate(DType::f32, key_from_text(concat(seed)));
+    parameters.allocate(DType::f32, key_from_text(concat(seed)), device);
   }
-  std::vector<float> values() const {
-    return {parameters.flat().values<float>().begin(), parameters.flat().values<float>().end()};
-  }
+  std::vector<float> values() const { return values_of(parameters.flat()); }
 };
-
-std::vector<float> values_of(const Tensor& t) { return {t.values<float>().begin(), t.values<float>().end()}; }
 
 CheckpointInfo info_at(int64_t step) {
   CheckpointInfo info;
@@ -53,11 +56,11 @@ struct Training {
   Net net;
   Ema ema;
   std::unique_ptr<Optimizer> optimizer;
-  explicit Training(int seed, const std::string& kind = "adam")
-      : net(seed),
+  explicit Training(int seed, const std::string& kind = "adam", Device device = {})
+      : net(seed, 4, "fc.weight", device),
         ema(net.parameters.flat(), 0.99, true),
-        optimizer(
-            make_optimizer({.name = kind, .momentum = kind == "sgd" ? 0.9 : 0}, net.parameters.size())) {}
+        optimizer(make_optimizer({.name = kind, .momentum = kind == "sgd" ? 0.9 : 0}, net.parameters.size(),
+                                 device)) {}
   void step(int t) {
     Tensor gradient = Tensor::empty({net.parameters.size()}, DType::f32);
     PhiloxStream random(7, static_cast<uint64_t>(t));
@@ -115,6 +118,48 @@ TEST(Checkpoint, SavedTwiceTheSameBytes) {
   training.save(b.path(), 1);
   EXPECT_EQ(slurp(a / "checkpoint.safetensors"), slurp(b / "checkpoint.safetensors"));
 }
+
+class CheckpointOn : public test::GpuTest {};
+
+// What a GPU wrote is byte for byte what the processor would have written, and either goes on with it.
+TEST_P(CheckpointOn, GoesOnAcrossDevices) {
+  for (const std::string kind : {"sgd", "adam"}) {
+    const TempFolder from_cpu, from_gpu;
+    Training on_cpu(1, kind), on_gpu(1, kind, device());
+    for (int t = 0; t < 3; ++t) on_cpu.step(t), on_gpu.step(t);
+    on_cpu.save(from_cpu.path(), 3);
+    on_gpu.save(from_gpu.path(), 3);
+    EXPECT_EQ(slurp(from_cpu / kCheckpointFile), slurp(from_gpu / kCheckpointFile));
+
+    Training cpu_then_gpu(2, kind, device()), gpu_then_cpu(3, kind);
+    EXPECT_EQ(cpu_then_gpu.load(from_cpu.path()).info.step, 3);
+    EXPECT_EQ(gpu_then_cpu.load(from_gpu.path()).info.step, 3);
+    for (int t = 3; t < 6; ++t)
+      for (Training* each : {&on_cpu, &on_gpu, &cpu_then_gpu, &gpu_then_cpu}) each->step(t);
+    for (const Training* other : {&on_gpu, &cpu_then_gpu, &gpu_then_cpu}) {
+      EXPECT_EQ(other->net.values(), on_cpu.net.values());
+      EXPECT_EQ(values_of(other->ema.values()), values_of(on_cpu.ema.values()));
+      const TempFolder folder;
+      other->save(folder.path(), 6);
+      on_cpu.save(from_cpu.path(), 6);
+      EXPECT_EQ(slurp(folder / kCheckpointFile), slurp(from_cpu / kCheckpointFile));
+    }
+  }
+}
+
+TEST_P(CheckpointOn, WeightsForEvaluation) {
+  const TempFolder folder;
+  Training training(1);
+  for (int t = 0; t < 4; ++t) training.step(t);
+  training.save(folder.path(), 4);
+  Net net(9, 4, "fc.weight", device());
+  load_weights(folder.path(), net.parameters, false);
+  EXPECT_EQ(net.values(), training.net.values());
+  load_weights(folder.path(), net.parameters, true);
+  EXPECT_EQ(net.values(), values_of(training.ema.values()));
+}
+
+PG_ON_GPUS(CheckpointOn);
 
 // conv [K,K,C,O] -> [O,C,K,K] and linear [C,L] -> [L,C], element by element.
 TEST(Checkpoint, LayoutsArePyTorchs) {

@@ -133,7 +133,7 @@ TEST_P(GpuSmall, GemmsAgreeWithLoops) {
     TransposedGemms g;
     g.type = type;
     g.precision = type == DType::f32 ? Precision::fp32 : Precision::bf16;
-    g.batch = kBatch, g.m = kM, g.n = kN, g.k = kK;
+    g.batch = kBatch, g.m = kM, g.n = kN, g.k = kK, g.a_row = kM;
     g.a = a.device_bytes(), g.b = b.device_bytes(), g.c = c.device_data<float>();
     g.a_stride = kK * kM, g.b_stride = kK * kN, g.c_stride = 50;
     g.accumulate = true;

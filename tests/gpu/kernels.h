@@ -3,7 +3,6 @@
 
 #include "core/exec.h"
 #include "core/gpu/block.h"
-#include "core/rng.h"
 
 #include <cmath>
 #include <cstddef>
@@ -72,6 +71,24 @@ struct MatrixProduct {
   }
 };
 
+// Arithmetic that the clip rests on, of a pair of doubles: +, *, /, square root, comparison; and the cut to
+// an integer.
+struct DoubleArithmetic {
+  const double* x;  // [n, 2]
+  double* out;      // [n, 5]
+  int64_t* cut;     // [n]
+  PG_HD void operator()(int64_t i) const {
+    const double a = x[2 * i], b = x[2 * i + 1];
+    out[5 * i] = a + b;
+    out[5 * i + 1] = a * b;
+    out[5 * i + 2] = a / b;
+    out[5 * i + 3] = std::sqrt(a);
+    out[5 * i + 4] = a < HUGE_VAL && !(a != a) ? 1 : 0;
+    const bool small = a > -1e18 && a < 1e18;  // false for NaN
+    cut[i] = small ? static_cast<int64_t>(a) : 0;
+  }
+};
+
 // A bug on purpose: half of the threads leave before the barrier.
 struct LostThreads {
   static constexpr int kThreads = 64;
@@ -92,42 +109,6 @@ struct MissingBarrier {
     float* shared = block.template shared<float>();
     shared[block.thread()] = 1;
     y[block.thread()] = shared[kThreads - 1 - block.thread()];
-  }
-};
-
-// What dp/ needs of a device's arithmetic, on any doubles.
-struct Arithmetic {
-  static constexpr int64_t kResults = 8;
-  const double* x;
-  const double* y;
-  double* out;     // [n, kResults]
-  int64_t* whole;  // [n]: x truncated toward zero, where it fits
-
-  PG_HD void operator()(int64_t i) const {
-    const double a = x[i], b = y[i];
-    double* o = out + i * kResults;
-    o[0] = a + b;
-    o[1] = a * b;
-    o[2] = a / b;
-    o[3] = a < 0 ? 0 : std::sqrt(a);
-    o[4] = a < HUGE_VAL ? 1 : 0;  // the guard against rows that are not finite
-    o[5] = a * b + a;             // two roundings: not contracted
-    o[6] = static_cast<double>(static_cast<float>(a));
-    o[7] = a > b ? a : b;
-    whole[i] = a > -0x1p62 && a < 0x1p62 ? static_cast<int64_t>(a) : 0;
-  }
-};
-
-// The first block of ChaCha20 of RFC 8439, section 2.3.2.
-struct ChaChaWords {
-  KeyWords key;
-  int64_t* out;  // [8]
-  PG_HD void operator()(int64_t) const {
-    const uint32_t nonce[3] = {0x09000000u, 0x4a000000u, 0};
-    uint32_t words[16];
-    chacha20_block(key.words, 1, nonce, words);
-    for (int i = 0; i < 8; ++i)
-      out[i] = static_cast<int64_t>(words[2 * i] | static_cast<uint64_t>(words[2 * i + 1]) << 32);
   }
 };
 

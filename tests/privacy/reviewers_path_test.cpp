@@ -63,11 +63,11 @@ TEST(ReviewersPath, TheTightAccountantIsShort) {
   EXPECT_LT(total, 550);
 }
 
-// What is read besides, if rows are on a GPU.
-TEST(ReviewersPath, AGpuAddsLittle) {
+// What who trains on a GPU reads beside the path.
+TEST(ReviewersPath, WhatAGpuAddsIsShort) {
   const int total = total_of("On a GPU");
-  EXPECT_GT(total, 100);
-  EXPECT_LT(total, 250);
+  EXPECT_GT(total, 50);
+  EXPECT_LT(total, 400);
 }
 
 TEST(ReviewersPath, LeavesNothingOut) {
@@ -90,8 +90,7 @@ TEST(ReviewersPath, LeavesNothingOut) {
 TEST(ReviewersPath, IncludesPointDownOnly) {
   const std::string include = "#include \"";
   for (const auto& entry : fs::recursive_directory_iterator(kRoot / "dp")) {
-    const std::string extension = entry.path().extension().string();
-    if (extension != ".h" && extension != ".cpp" && extension != ".cu") continue;
+    if (entry.path().extension() != ".h" && entry.path().extension() != ".cpp") continue;
     std::ifstream in(entry.path());
     const bool accounting = entry.path().parent_path().filename() == "accounting";
     for (std::string line; std::getline(in, line);)

@@ -5,6 +5,7 @@
 #include "tests/support/guards.h"
 
 #include <algorithm>
+#include <array>
 #include <numeric>
 
 namespace pergrad::test {
@@ -110,15 +111,17 @@ OpCase linear_case(std::string name, Shape input, int64_t features, int64_t outp
   return c;
 }
 
-OpCase group_norm_case(int64_t height, int64_t width, int64_t channels, int64_t groups, int64_t views) {
+OpCase group_norm_case(int64_t height, int64_t width, int64_t channels, int64_t groups, int64_t views,
+                       bool after_relu = false) {
   OpCase c;
-  c.op = "group_norm";
+  c.op = after_relu ? "relu_group_norm" : "group_norm";
   c.name = concat(height, 'x', width, " C", channels, " groups ", groups);
-  c.uses = {"group_norm"};
+  c.uses = {c.op};
   c.inputs = {{{views, height, width, channels}}};
   c.weights = {{{channels}}, {{channels}}};
   c.prepare = [=](WeightTape&, const Weights& w) -> Record {
-    return [=](Tape& t, const Inputs& x) { return group_norm(t, x[0], w[0], w[1], groups); };
+    const auto op = after_relu ? relu_group_norm : group_norm;
+    return [=](Tape& t, const Inputs& x) { return op(t, x[0], w[0], w[1], groups); };
   };
   return c;
 }
@@ -147,6 +150,21 @@ std::vector<OpCase> make_cases() {
   all.push_back(group_norm_case(3, 4, 6, 6, 3));
   all.push_back(group_norm_case(2, 3, 16, 4, 1));
   all.push_back(group_norm_case(1, 1, 8, 2, 3));
+
+  for (const auto& [height, width, channels, groups] :
+       {std::array<int64_t, 4>{3, 5, 4, 1}, {4, 3, 16, 4}, {3, 4, 6, 6}, {2, 3, 80, 5}}) {
+    all.push_back(group_norm_case(height, width, channels, groups, 3, true));
+    all.back().inputs[0].fill = Fill::away_from_zero;
+  }
+  // The two branches of a residual block: x has a gradient from the other one already.
+  OpCase residual = group_norm_case(3, 4, 16, 4, 3, true);
+  residual.name = "beside an identity";
+  residual.uses.push_back("add");
+  residual.inputs[0].fill = Fill::away_from_zero;
+  residual.prepare = [](WeightTape&, const Weights& w) -> Record {
+    return [=](Tape& t, const Inputs& x) { return add(t, relu_group_norm(t, x[0], w[0], w[1], 4), x[0]); };
+  };
+  all.push_back(residual);
 
   const Operand image{{3, 3, 2, 5}, Fill::away_from_zero};
   all.push_back(
@@ -273,7 +291,8 @@ PhiloxStream stream_of(const OpCase& c, int64_t operand) {
 struct Recording {
   WeightTape weights;
   Record record;
-  explicit Recording(const OpCase& c, const CaseData& data) {
+  explicit Recording(const OpCase& c, const CaseData& data, const WeightTape& where = WeightTape())
+      : weights(where.device(), where.conv_settings()) {
     std::vector<WeightVar> leaves;
     for (const Tensor& w : data.weights) leaves.push_back(weights.leaf(w, weights.columns()));
     record = c.prepare(weights, leaves);
@@ -383,6 +402,68 @@ CaseRun run_case(const OpCase& c, const CaseData& data, GuardedWorkspace* guards
       check(from[i] == static_cast<T>(kSlabGuard), "row behind the slab");
   });
   if (guards) check(guards->sufficed(), "(the stock of guarded buffers was too small)");
+  return run;
+}
+
+namespace {
+
+// losses[n] = 0, whose gradient by y is c, on a GPU.
+struct Seed : Node {
+  Var y;
+  Tensor c;
+  const char* name() const override { return "seed"; }
+  void backward(Tape& tape, const Tensor&) override { tape.accumulate(y, c); }
+};
+
+}  // namespace
+
+Tensor in_bf16(const Tensor& t) {
+  const Tensor out = Tensor::empty(t.shape(), DType::bf16);
+  for (int64_t i = 0; i < t.size(); ++i) out.data<bf16>()[i] = to_bf16(t.data<float>()[i]);
+  return out;
+}
+Tensor in_float(const Tensor& t) {
+  const Tensor host = t.to(Device{});
+  if (host.dtype() == DType::f32) return host;
+  const Tensor out = Tensor::empty(host.shape(), DType::f32);
+  for (int64_t i = 0; i < host.size(); ++i) out.data<float>()[i] = to_float(host.data<bf16>()[i]);
+  return out;
+}
+
+CaseRun run_case_on_gpu(const OpCase& c, const CaseData& data, Device device,
+                        const GpuConvSettings& settings) {
+  const bool half = settings.precision == Precision::bf16;
+  CaseData there;
+  for (const Tensor& x : data.inputs)  // images are activations; what is smaller is float at all times
+    there.inputs.push_back((half && x.rank() == 5 ? in_bf16(x) : x).to(device));
+  for (const Tensor& w : data.weights) there.weights.push_back(w.to(device));
+  const Recording recording(c, there, WeightTape(device, settings));
+  const int64_t rows = data.rows(), columns = recording.weights.columns();
+  CaseRun run;
+  Workspace workspace(device);
+  const Tensor slab = Tensor::empty({rows + 1, columns + 3}, DType::f32, device);
+  slab.fill(-777.25);
+  WeightSlots slots(recording.weights, slab.rows(0, rows), workspace);
+  Tape tape(recording.weights, &slots, workspace);
+  const std::vector<Var> inputs = recording.inputs(tape, c, there);
+  const Var y = recording.record(tape, inputs);
+  run.output = in_float(tape.value(y));
+  auto node = std::make_unique<Seed>();
+  node->y = y;
+  node->c = tape.value(y).dtype() == DType::bf16 ? in_bf16(data.coefficients).to(device)
+                                                 : data.coefficients.to(device);
+  tape.backward(tape.record(Tensor::zeros({rows}, DType::f32, device), std::move(node)));
+  slots.finish();
+  for (const Var x : inputs)
+    run.input_gradients.push_back(tape.gradient(x).defined() ? in_float(tape.gradient(x)) : Tensor());
+  const Tensor host = slab.to(Device{});
+  run.weight_gradients = Tensor::empty({rows, columns}, DType::f32);
+  for (int64_t n = 0; n <= rows; ++n) {
+    const float* from = host.data<float>() + n * (columns + 3);
+    for (int64_t i = n < rows ? columns : 0; i < columns + 3; ++i)
+      if (from[i] != -777.25f) run.overrun = concat("slab: row ", n, " column ", i);
+    if (n < rows) std::copy_n(from, columns, run.weight_gradients.data<float>() + n * columns);
+  }
   return run;
 }
 

@@ -67,6 +67,13 @@ struct CaseRun {
 };
 // Forward and backward. `guards`: also look behind every output.
 CaseRun run_case(const OpCase& c, const CaseData& data, GuardedWorkspace* guards = nullptr);
+// The same on a GPU (or an emulated one), from float data, back on the processor in float; with bf16, images
+// go there as bf16. Slots and slab have guard columns and a guard row.
+CaseRun run_case_on_gpu(const OpCase& c, const CaseData& data, Device device,
+                        const GpuConvSettings& settings);
+// Float to bf16; any type on any device to float on the processor.
+Tensor in_bf16(const Tensor& t);
+Tensor in_float(const Tensor& t);
 // The losses [N], forward only.
 std::vector<double> case_losses(const OpCase& c, const CaseData& data);
 
