@@ -62,10 +62,7 @@ Var add(Tape& tape, Var a, Var b) {
            to_string(right.shape()));
   PG_CHECK(left.dtype() == right.dtype(), "add: values of different types");
   Tensor y = tape.empty(left.shape(), left.dtype());
-  tape.with_type(left.dtype(), [&]<class T>() {
-    tape.for_each(y.size(),
-                  kernels::Add<T>{left.device_data<T>(), right.device_data<T>(), y.device_data<T>()});
-  });
+  tape.add(left, right, y);
   if (!tape.needs_gradient(a) && !tape.needs_gradient(b)) return tape.record(std::move(y), nullptr);
   auto node = std::make_unique<AddNode>();
   node->a = a;

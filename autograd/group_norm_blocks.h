@@ -27,11 +27,6 @@ struct SlabPlan {
 constexpr int kNormThreads = 256;
 constexpr int kNormWarps = kNormThreads / 32;
 
-template <class A, int kVector>
-struct alignas(sizeof(A) * kVector) Channels {
-  A v[kVector];
-};
-
 // Sums over the pixels of a block, channel by channel: thread t holds those of channels
 // [t % lanes * kVector, ...) over pixels t / lanes, t / lanes + parts, ...; lanes = slab / kVector.
 template <int kVector>
@@ -70,7 +65,7 @@ struct ChannelSums {
 template <class A, int kVector, bool kRelu>
 struct GroupNormForwardBlock {
   static constexpr int kThreads = kNormThreads;
-  using Vector = Channels<A, kVector>;
+  using Vector = Pack<A, kVector>;
   size_t stage_bytes() const {
     return plan.staged ? static_cast<size_t>(plan.pixels) * plan.slab * sizeof(A) : 0;
   }
@@ -115,6 +110,7 @@ struct GroupNormForwardBlock {
     };
 
     float sum[kVector] = {};
+    PG_UNROLL_4
     for (int p = first_pixel; p < plan.pixels; p += parts) {
       const Vector v = read(p, false);
       if (plan.staged) *reinterpret_cast<Vector*>(stage + static_cast<int64_t>(p) * slab) = v;
@@ -134,6 +130,7 @@ struct GroupNormForwardBlock {
     float about[kVector];
     PG_UNROLL
     for (int j = 0; j < kVector; ++j) about[j] = centre[lane * kVector + j], sum[j] = 0;
+    PG_UNROLL_4
     for (int p = first_pixel; p < plan.pixels; p += parts) {
       const Vector v = read(p, plan.staged);
       PG_UNROLL
@@ -157,6 +154,7 @@ struct GroupNormForwardBlock {
       by[j] = scale[c] * gamma[c0 + c];
       plus[j] = beta[c0 + c] - centre[c] * by[j];
     }
+    PG_UNROLL_4
     for (int p = first_pixel; p < plan.pixels; p += parts) {
       Vector v = read(p, plan.staged);
       PG_UNROLL
@@ -171,7 +169,7 @@ struct GroupNormForwardBlock {
 template <class A, int kVector, bool kRelu>
 struct GroupNormBackwardBlock {
   static constexpr int kThreads = kNormThreads;
-  using Vector = Channels<A, kVector>;
+  using Vector = Pack<A, kVector>;
   size_t shared_bytes() const {
     const size_t stage = plan.staged ? static_cast<size_t>(plan.pixels) * plan.slab * sizeof(A) : 0;
     return 2 * stage + ChannelSums<kVector>::bytes() + static_cast<size_t>(4 * plan.slab) * sizeof(float);
@@ -223,6 +221,7 @@ struct GroupNormBackwardBlock {
       r[j] = rstd[g];
     }
     float sum[kVector] = {}, dot[kVector] = {};
+    PG_UNROLL_4
     for (int p = first_pixel; p < plan.pixels; p += parts) {
       const Vector vx = read(x, stage_x, p, false), vg = read(dy, stage_dy, p, false);
       if (plan.staged) {
@@ -258,6 +257,7 @@ struct GroupNormBackwardBlock {
       const int c = lane * kVector + j;
       g[j] = gamma[c0 + c], k1[j] = by_one[c], k2[j] = by_xh[c];
     }
+    PG_UNROLL_4
     for (int p = first_pixel; p < plan.pixels; p += parts) {
       const Vector vx = read(x, stage_x, p, plan.staged), vg = read(dy, stage_dy, p, plan.staged);
       const int64_t at = corner + static_cast<int64_t>(p) * plan.channels;

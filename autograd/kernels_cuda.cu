@@ -18,6 +18,7 @@ PG_EACH_TYPE(ReluBackward)
 PG_EACH_TYPE(TanhForward)
 PG_EACH_TYPE(TanhBackward)
 PG_EACH_TYPE(Add)
+PG_EACH_TYPE(AddPacks)
 PG_EACH_TYPE(Fill)
 
 #define PG_FLOAT_AND_DOUBLE(Kernel) \

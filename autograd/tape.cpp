@@ -39,9 +39,17 @@ void Tape::accumulate(Var x, Tensor gradient) {
   PG_CHECK(gradient.dtype() == slot.gradient.dtype(), "tape: two gradients of different types for one value");
   const Tensor before = std::move(slot.gradient);
   slot.gradient = before.sole_owner() ? before : empty(before.shape(), before.dtype());
-  with_type(gradient.dtype(), [&]<class T>() {
-    for_each(gradient.size(), kernels::Add<T>{before.device_data<T>(), gradient.device_data<T>(),
-                                              slot.gradient.device_data<T>()});
+  add(before, gradient, slot.gradient);
+}
+
+void Tape::add(const Tensor& a, const Tensor& b, const Tensor& y) const {
+  with_type(y.dtype(), [&]<class T>() {
+    if (gpu_ && y.size() % kPackSize<T> == 0) {
+      using P = Pack<T, kPackSize<T>>;
+      const auto packs = [](const Tensor& t) { return reinterpret_cast<P*>(t.device_data<T>()); };
+      return for_each(y.size() / kPackSize<T>, kernels::AddPacks<T>{packs(a), packs(b), packs(y)});
+    }
+    for_each(y.size(), kernels::Add<T>{a.device_data<T>(), b.device_data<T>(), y.device_data<T>()});
   });
 }
 

@@ -88,6 +88,8 @@ class Tape {
     else
       CpuExec{1}.for_each(n, kernel);
   }
+  // y = a + b, of one shape and type; y may be a.
+  void add(const Tensor& a, const Tensor& b, const Tensor& y) const;
   // f.operator()<T>() for the types that activations have where the tape is.
   template <class F>
   decltype(auto) with_type(DType type, F&& f) const {

@@ -60,4 +60,12 @@ PG_HD inline T stored(typename ValueOf<T>::type v) {
     return v;
 }
 
+// So many numbers that a thread reads or writes at once: 16 bytes of activations.
+template <class T, int kCount>
+struct alignas(sizeof(T) * kCount) Pack {
+  T v[kCount];
+};
+template <class T>
+constexpr int kPackSize = 16 / static_cast<int>(sizeof(T));
+
 }  // namespace pergrad

@@ -14,10 +14,12 @@
 #define PG_DEVICE __device__
 #define PG_UNROLL _Pragma("unroll")
 #define PG_NO_UNROLL _Pragma("unroll 1")
+#define PG_UNROLL_4 _Pragma("unroll 4")
 #else
 #define PG_DEVICE
 #define PG_UNROLL
 #define PG_NO_UNROLL
+#define PG_UNROLL_4
 #endif
 
 #if defined(__CUDACC__)

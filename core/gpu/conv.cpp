@@ -48,6 +48,15 @@ bool with_tensor_core_kernel(const ConvShape& s, int64_t padded, const F& f) {
   return found;
 }
 
+// f.operator()<A, kVector>(): packs of 16 bytes where the channels allow it, else single numbers.
+template <class F>
+void with_packs(DType type, int64_t channels, const F& f) {
+  dispatch_gpu(type, [&]<class A>() {
+    if (channels % kPackSize<A> == 0) return f.template operator()<A, kPackSize<A>>();
+    f.template operator()<A, 1>();
+  });
+}
+
 // Blocks that one example should have, so that some tens of examples fill a large GPU.
 constexpr int64_t kBlocksPerExample = 4;
 
@@ -121,8 +130,10 @@ Tensor GpuConv::forward(const Tensor& x, const Tensor& bias, Workspace& workspac
   for (int64_t first = 0; first < images; first += call)
     library_->forward(x.device_bytes() + first * static_cast<int64_t>(x_bytes), packed_.device_bytes(),
                       y.device_bytes() + first * static_cast<int64_t>(y_bytes), scratch.device_bytes());
-  dispatch_gpu(type_, [&]<class A>() {
-    launch_each(gpu_, y.size(), AddBias<A>{y.device_data<A>(), bias.device_data<float>(), shape_.outputs});
+  with_packs(type_, shape_.outputs, [&]<class A, int kVector>() {
+    launch_each(gpu_, y.size() / kVector,
+                AddBias<A, kVector>{reinterpret_cast<Pack<A, kVector>*>(y.device_data<A>()),
+                                    bias.device_data<float>(), shape_.outputs});
   });
   return y;
 }
@@ -246,10 +257,10 @@ void GpuConv::tensor_cores(const Tensor& x, const Tensor& dy, const GradientRows
 }
 
 void GpuConv::bias_gradient(const Tensor& dy, const GradientRows& db) const {
-  dispatch_gpu(type_, [&]<class A>() {
-    const BiasGradientBlock<A> kernel{dy.device_data<A>(), dy.size() / (dy.dim(0) * shape_.outputs),
-                                      shape_.outputs,      db.first,
-                                      db.stride,           db.accumulate};
+  with_packs(type_, shape_.outputs, [&]<class A, int kVector>() {
+    const BiasGradientBlock<A, kVector> kernel{dy.device_data<A>(), dy.size() / (dy.dim(0) * shape_.outputs),
+                                               shape_.outputs,      db.first,
+                                               db.stride,           db.accumulate};
     launch_blocks(gpu_, dy.dim(0) * kernel.slabs(), kernel);
   });
 }

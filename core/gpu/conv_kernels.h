@@ -36,13 +36,18 @@ struct ConvertChannels {
   }
 };
 
-// y[.., o] += bias[o], in place.
-template <class A>
+// y[.., o] += bias[o], in place: pack i of kVector outputs.
+template <class A, int kVector>
 struct AddBias {
-  A* y;
+  Pack<A, kVector>* y;
   const float* bias;
   int64_t outputs;
-  PG_HD void operator()(int64_t i) const { y[i] = from_float<A>(to_float(y[i]) + bias[i % outputs]); }
+  PG_HD void operator()(int64_t i) const {
+    Pack<A, kVector> v = y[i];
+    const float* b = bias + i * kVector % outputs;
+    for (int j = 0; j < kVector; ++j) v.v[j] = from_float<A>(to_float(v.v[j]) + b[j]);
+    y[i] = v;
+  }
 };
 
 // ---------------------------------------------------------------- weight gradient, the plain way
@@ -132,12 +137,13 @@ struct FillOutputGrid {
 
 // ---------------------------------------------------------------- bias gradient
 
-// db[n][o] = sum over views and pixels of dy. A block owns 32 channels of one example: 8 sums of every eighth
-// pixel each, then one fixed order.
-template <class A>
+// db[n][o] = sum over views and pixels of dy. A block owns 32 channels of one example, kVector of them a
+// thread: each thread sums some of the pixels, then one fixed order.
+template <class A, int kVector>
 struct BiasGradientBlock {
-  static constexpr int kThreads = 256, kChannels = 32, kParts = kThreads / kChannels;
-  size_t shared_bytes() const { return kThreads * sizeof(float); }
+  static constexpr int kThreads = 256, kChannels = 32, kLanes = kChannels / kVector;
+  static constexpr int kParts = kThreads / kLanes;
+  size_t shared_bytes() const { return kThreads * kVector * sizeof(float); }
   PG_HD int64_t slabs() const { return (outputs + kChannels - 1) / kChannels; }
   const A* dy;              // [N, pixels, O]
   int64_t pixels, outputs;  // pixels of all views of one example
@@ -147,19 +153,27 @@ struct BiasGradientBlock {
 
   template <class Block>
   PG_DEVICE void operator()(Block& block) const {
-    float* shared = block.template shared<float>();
-    const int t = block.thread();
-    const int64_t n = block.index() / slabs(), o = block.index() % slabs() * kChannels + t % kChannels;
-    float sum = 0;
-    if (o < outputs)
-      for (int64_t p = t / kChannels; p < pixels; p += kParts)
-        sum += to_float(dy[(n * pixels + p) * outputs + o]);
-    shared[t] = sum;
+    float* shared = block.template shared<float>();  // [parts, channels]
+    const int t = block.thread(), lane = t % kLanes;
+    const int64_t n = block.index() / slabs(), first = block.index() % slabs() * kChannels;
+    float sum[kVector] = {};
+    if (first + lane * kVector < outputs) {  // outputs are a multiple of kVector
+      PG_UNROLL_4
+      for (int64_t p = t / kLanes; p < pixels; p += kParts) {
+        const auto v = *reinterpret_cast<const Pack<A, kVector>*>(dy + (n * pixels + p) * outputs + first +
+                                                                  lane * kVector);
+        PG_UNROLL
+        for (int j = 0; j < kVector; ++j) sum[j] += to_float(v.v[j]);
+      }
+    }
+    PG_UNROLL
+    for (int j = 0; j < kVector; ++j) shared[t * kVector + j] = sum[j];
     block.sync();
-    if (t >= kChannels || o >= outputs) return;
-    for (int part = 1; part < kParts; ++part) sum += shared[part * kChannels + t];
-    float& out = db[n * db_stride + o];
-    out = accumulate ? out + sum : sum;
+    if (t >= kChannels || first + t >= outputs) return;
+    float total = 0;
+    for (int part = 0; part < kParts; ++part) total += shared[part * kChannels + t];
+    float& out = db[n * db_stride + first + t];
+    out = accumulate ? out + total : total;
   }
 };
 

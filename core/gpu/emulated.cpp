@@ -5,6 +5,7 @@
 
 #include <sys/mman.h>
 
+#include <cstdlib>
 #include <cstring>
 #include <map>
 #include <vector>
@@ -81,7 +82,10 @@ class EmulatedConv final : public LibraryConv {
 
 class EmulatedGpu final : public Gpu {
  public:
-  explicit EmulatedGpu(Device device) : Gpu(device), plans_(device.kind == Device::Kind::planning) {}
+  explicit EmulatedGpu(Device device) : Gpu(device), plans_(device.kind == Device::Kind::planning) {
+    // For tests of what a failing device leaves behind: the launch of this number fails.
+    if (const char* fault = std::getenv("PERGRAD_EMULATED_FAULT")) until_fault_ = std::atoll(fault);
+  }
 
   std::string title() const override {
     return plans_ ? "planning (memory is counted, nothing runs)" : "GPU kernels emulated on the processor";
@@ -156,6 +160,8 @@ class EmulatedGpu final : public Gpu {
 
   void submit(std::function<void()> work) override {
     if (plans_) return;
+    PG_CHECK_AS(DeviceError, --until_fault_ != 0,
+                "emulated: launch failed, as PERGRAD_EMULATED_FAULT wanted; the run can be resumed");
     if (recording_)
       recording_->push_back(std::move(work));
     else
@@ -164,6 +170,7 @@ class EmulatedGpu final : public Gpu {
 
  private:
   bool plans_;
+  int64_t until_fault_ = 0;
   size_t used_ = 0;
   std::map<std::byte*, size_t> sizes_;
   Work* recording_ = nullptr;

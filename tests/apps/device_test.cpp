@@ -137,6 +137,38 @@ TEST(TrainOnDevice, ARunGoesOnOnAnotherDeviceAndIsEvaluatedOnEither) {
   EXPECT_EQ(run(folder, {"account", "ledger", out}).status, 0);
 }
 
+// A launch fails, somewhere: in the first step, in a captured one, in evaluation. One line, exit 2, and the
+// run goes on from its last checkpoint to the very end that it would have had.
+TEST(TrainOnDevice, ALaunchThatFailsLosesNothing) {
+  const TempFolder folder;
+  const auto config = write_toy_config(folder, 6);
+  const auto whole = folder / "whole";
+  const std::vector<std::string> often = {"--set", "train.checkpoint_every=1"};
+  ASSERT_EQ(run(folder, on_emulated(config, whole, "fp32", often)).status, 0);
+  const auto broken = folder / "broken";
+  int faults = 0;
+  for (const char* at : {"40", "700", "900", "1300"}) {
+    std::vector<std::string> more = often;
+    if (std::filesystem::exists(broken / "config.toml")) more.emplace_back("--resume");
+    setenv("PERGRAD_EMULATED_FAULT", at, 1);
+    const Outcome done = run(folder, on_emulated(config, broken, "fp32", more));
+    unsetenv("PERGRAD_EMULATED_FAULT");
+    if (done.status == 0) continue;
+    ++faults;
+    EXPECT_EQ(done.status, 2) << done.err;
+    const std::string last = done.err.substr(done.err.rfind("pergrad:"));
+    EXPECT_NE(last.find("launch failed"), std::string::npos) << done.err;
+    EXPECT_EQ(std::count(last.begin(), last.end(), '\n'), 1) << last;
+  }
+  EXPECT_GE(faults, 3);
+  std::vector<std::string> more = often;
+  if (std::filesystem::exists(broken / "config.toml")) more.emplace_back("--resume");
+  ASSERT_EQ(run(folder, on_emulated(config, broken, "fp32", more)).status, 0);
+  EXPECT_TRUE(checkpoint_of(broken) == checkpoint_of(whole));
+  EXPECT_EQ(slurp(broken / "ledger.jsonl"), slurp(whole / "ledger.jsonl"));
+  EXPECT_EQ(run(folder, {"account", "ledger", broken}).status, 0);
+}
+
 TEST(TrainOnDevice, ADeviceThatIsNotThereIsRefusedInOneLineAndNothingIsWritten) {
   const TempFolder folder;
   const auto config = write_toy_config(folder);

@@ -20,8 +20,9 @@ constexpr float kTiny = std::numeric_limits<float>::denorm_min();
 constexpr int64_t kTwoGroups = 8 * 4096 + 4096 + 5;
 
 class GpuClip : public test::GpuTest {};
+class GpuClipSmall : public test::GpuTest {};
 class GpuArithmetic : public test::GpuTest {};
-class GpuNonPrivate : public test::GpuTest {};
+class GpuNonPrivateSmall : public test::GpuTest {};
 
 Plan plan_with(double clip_norm, int grid_bits = 40) {
   PlanSettings s = settings();
@@ -94,7 +95,7 @@ TEST_P(GpuClip, HostileRowsStayInsideTheBall) {
                   concat("row ", i, " clip norm ", clip_norm, " grid ", grid_bits));
 }
 
-TEST_P(GpuClip, LongRowsStayInsideTheBall) {
+TEST_P(GpuClipSmall, LongRowsStayInsideTheBall) {
   PhiloxStream random(2, 0);
   for (int64_t P : {4095, 4096, 4097, 32767, 32768, 32769, 100003}) {
     std::vector<float> row(static_cast<size_t>(P));
@@ -108,7 +109,7 @@ TEST_P(GpuClip, LongRowsStayInsideTheBall) {
 }
 
 // The integers rarely show the last bits of a norm: here they are, block by block.
-TEST_P(GpuClip, SquaresHaveTheProcessorsBits) {
+TEST_P(GpuClipSmall, SquaresHaveTheProcessorsBits) {
   Rows rows;
   for (int64_t id = 0; id < 3; ++id) rows.push_back(row_of(id, kTwoGroups));
   const PerExampleGradient slab = rows_on(device(), rows);
@@ -150,7 +151,7 @@ TEST_P(GpuClip, OneRowMoreMovesTheSumByItsOwnVectorAndNothingElse) {
   }
 }
 
-TEST_P(GpuClip, ChunksChangeNoBitAndTheSumIsTheProcessors) {
+TEST_P(GpuClipSmall, ChunksChangeNoBitAndTheSumIsTheProcessors) {
   const Plan plan(settings());
   Rows rows;
   for (int64_t id = 0; id < 15; ++id) rows.push_back(row_of(id, kTwoGroups));
@@ -159,7 +160,7 @@ TEST_P(GpuClip, ChunksChangeNoBitAndTheSumIsTheProcessors) {
   for (size_t chunk : {1, 2, 7, 15}) EXPECT_EQ(clipped_on(device(), plan, rows, chunk), expected) << chunk;
 }
 
-TEST_P(GpuClip, NonFiniteAndPaddingRowsCountZero) {
+TEST_P(GpuClipSmall, NonFiniteAndPaddingRowsCountZero) {
   const Plan plan(settings());
   const std::vector<float> good = {0.1f, -0.2f, 0.05f};
   for (float bad : {NAN, -NAN, kInf, -kInf})
@@ -189,7 +190,7 @@ TEST_P(GpuClip, NonFiniteAndPaddingRowsCountZero) {
   EXPECT_NEAR(stats.nonprivate_norm_sum, std::sqrt(0.0525) + std::sqrt(243.0), 1e-6);
 }
 
-TEST_P(GpuClip, RefusesOtherDevicesOtherPlansAndTooManyRows) {
+TEST_P(GpuClipSmall, RefusesOtherDevicesOtherPlansAndTooManyRows) {
   const Plan plan(settings());
   ClippedSum here(plan, 2), there(plan, 2, device()), other(plan_with(0.31), 2, device());
   EXPECT_THROW(clip_and_sum(rows_on(device(), {{1, 2}}), plan, here, {}), DeviceError);
@@ -205,7 +206,7 @@ TEST_P(GpuClip, RefusesOtherDevicesOtherPlansAndTooManyRows) {
   EXPECT_THROW(clip_and_sum(rows_on(device(), {{1}}), small, sum, {}), PrivacyError);
 }
 
-TEST_P(GpuClip, AMovedSumIsUsedUp) {
+TEST_P(GpuClipSmall, AMovedSumIsUsedUp) {
   const Plan plan(settings());
   ClippedSum sum(plan, 2, device());
   clip_and_sum(rows_on(device(), {{1, 2}}), plan, sum, {});
@@ -216,7 +217,7 @@ TEST_P(GpuClip, AMovedSumIsUsedUp) {
 }
 
 // The largest sum that a plan allows, 2^17 rows on a grid of 44 bits, neither overflows nor comes near it.
-TEST_P(GpuClip, RangeProofHoldsAtItsLimit) {
+TEST_P(GpuClipSmall, RangeProofHoldsAtItsLimit) {
   constexpr int64_t kRows = int64_t{1} << 17;
   const Tensor slab = Tensor::empty({kRows, 1}, DType::f32), scale = Tensor::empty({kRows}, DType::f64);
   slab.fill(1e30);
@@ -274,7 +275,7 @@ TEST_P(GpuArithmetic, IsThatOfTheProcessor) {
   }
 }
 
-TEST_P(GpuNonPrivate, MeanOfRowsIsTheProcessorsInEveryChunking) {
+TEST_P(GpuNonPrivateSmall, MeanOfRowsIsTheProcessorsInEveryChunking) {
   FakeExamples examples;
   FakeGradients here(5001);
   GpuGradients there(5001, device());
@@ -295,8 +296,9 @@ TEST_P(GpuNonPrivate, MeanOfRowsIsTheProcessorsInEveryChunking) {
 }
 
 PG_ON_GPUS(GpuClip);
+PG_ON_GPUS(GpuClipSmall);
 PG_ON_GPUS(GpuArithmetic);
-PG_ON_GPUS(GpuNonPrivate);
+PG_ON_GPUS(GpuNonPrivateSmall);
 
 }  // namespace
 }  // namespace pergrad::dp

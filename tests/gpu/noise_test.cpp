@@ -11,8 +11,8 @@ namespace {
 
 const Key kKey = key_from_text("gpu mechanism test");
 
-class GpuNoise : public test::GpuTest {};
-class GpuStep : public test::GpuTest {};
+class GpuNoiseSmall : public test::GpuTest {};
+class GpuStepSmall : public test::GpuTest {};
 
 std::vector<float> floats(const PrivateGradient& gradient) {
   const Tensor host = gradient.values().to(Device{});
@@ -25,7 +25,7 @@ ClippedSum sum_on(Device device, const Plan& plan, const std::vector<float>& row
   return sum;
 }
 
-TEST_P(GpuNoise, HasTheProcessorsBits) {
+TEST_P(GpuNoiseSmall, HasTheProcessorsBits) {
   constexpr int64_t P = 3000;  // not a multiple of any block
   for (int64_t noise_std : {int64_t{1} << 20, (int64_t{1} << 41) + 12345, int64_t{1} << 54}) {
     const Tensor zero = Tensor::zeros({P}, DType::i64), sum = zero.to(device());
@@ -47,7 +47,7 @@ TEST_P(GpuNoise, HasTheProcessorsBits) {
 }
 
 // The same sum released there and here: the same bits, so a replay, in one ledger; another is a fork.
-TEST_P(GpuNoise, ReleasesAreTheProcessorsAndReplay) {
+TEST_P(GpuNoiseSmall, ReleasesAreTheProcessorsAndReplay) {
   const Plan plan(settings());
   Folder folder;
   Ledger ledger(folder.ledger(), plan);
@@ -83,7 +83,7 @@ struct Step {
   }
 };
 
-TEST_P(GpuStep, ChunksPaddingAndDeviceChangeNoBit) {
+TEST_P(GpuStepSmall, ChunksPaddingAndDeviceChangeNoBit) {
   Step step(settings());
   FakeGradients here(5001);
   GpuGradients there(5001, device());
@@ -95,7 +95,7 @@ TEST_P(GpuStep, ChunksPaddingAndDeviceChangeNoBit) {
   EXPECT_EQ(lines_in(step.folder.ledger()), 2);  // replays all
 }
 
-TEST_P(GpuStep, AnEmptyDrawReleasesNoiseThereAndIsRecorded) {
+TEST_P(GpuStepSmall, AnEmptyDrawReleasesNoiseThereAndIsRecorded) {
   PlanSettings s = settings();
   s.sampling_rate = 0x1p-60;
   Step step(s);
@@ -109,7 +109,7 @@ TEST_P(GpuStep, AnEmptyDrawReleasesNoiseThereAndIsRecorded) {
   EXPECT_EQ(lines_in(step.folder.ledger()), 2);
 }
 
-TEST_P(GpuStep, ASourceThatIsElsewhereThanItSaysIsRefused) {
+TEST_P(GpuStepSmall, ASourceThatIsElsewhereThanItSaysIsRefused) {
   struct Lying : GpuGradients {
     using GpuGradients::GpuGradients;
     Device device() const override { return {}; }
@@ -119,8 +119,8 @@ TEST_P(GpuStep, ASourceThatIsElsewhereThanItSaysIsRefused) {
   EXPECT_EQ(lines_in(step.folder.ledger()), 1);
 }
 
-PG_ON_GPUS(GpuNoise);
-PG_ON_GPUS(GpuStep);
+PG_ON_GPUS(GpuNoiseSmall);
+PG_ON_GPUS(GpuStepSmall);
 
 }  // namespace
 }  // namespace pergrad::dp
