@@ -147,7 +147,7 @@ TEST(TrainOnDevice, ALaunchThatFailsLosesNothing) {
   ASSERT_EQ(run(folder, on_emulated(config, whole, "fp32", often)).status, 0);
   const auto broken = folder / "broken";
   int faults = 0;
-  for (const char* at : {"40", "700", "900", "1300"}) {
+  for (const char* at : {"30", "90", "110", "130"}) {
     std::vector<std::string> more = often;
     if (std::filesystem::exists(broken / "config.toml")) more.emplace_back("--resume");
     setenv("PERGRAD_EMULATED_FAULT", at, 1);
