@@ -35,6 +35,11 @@ endif()
 set(CMAKE_CUDA_STANDARD 20)
 set(CMAKE_CUDA_EXTENSIONS OFF)
 
+# nvcc defines no macro by which a kernel could refuse it (as core/exec.h does for the processor).
+if("${CMAKE_CUDA_FLAGS} ${CMAKE_CUDA_FLAGS_${CMAKE_BUILD_TYPE}} $ENV{NVCC_PREPEND_FLAGS} $ENV{NVCC_APPEND_FLAGS}" MATCHES "fast[-_]math|ftz")
+  message(FATAL_ERROR "fast-math flags for CUDA: refused, the privacy argument counts roundings")
+endif()
+
 # Options for kernels: no contraction and no fast-math, as on the processor; warnings are errors. (-Wpedantic
 # would complain of what nvcc writes.)
 add_library(pergrad_cuda_options INTERFACE)

@@ -13,6 +13,12 @@ ClippedSum::ClippedSum(const Plan& plan, int64_t parameters, Device device)
     : clip_norm_(plan->clip_norm), grid_bits_(plan->grid_bits) {
   PG_CHECK(parameters >= 1, "clipped sum: ", parameters, " parameters, wanted >= 1");
   values_ = Tensor::zeros({parameters}, DType::i64, device);
+  on_host_ = device.is_cpu() ? values_ : Tensor::empty({parameters}, DType::i64);
+}
+
+std::span<const int64_t> ClippedSum::nonprivate_values() const {
+  if (values_.defined() && !device().is_cpu()) on_host_.assign(values_);
+  return on_host_.values<int64_t>();
 }
 
 void clip_and_sum(PerExampleGradient&& rows, const Plan& plan, ClippedSum& sum, const CpuExec& exec,
@@ -37,23 +43,20 @@ void clip_and_sum(PerExampleGradient&& rows, const Plan& plan, ClippedSum& sum, 
   std::vector<double> squares(static_cast<size_t>(N * blocks)), total(static_cast<size_t>(N)), scale(total);
   exec.for_each(N * blocks, [&](int64_t i) {
     const int64_t n = i / blocks, block = i % blocks;
-    if (owned.is_real(n))
-      squares[static_cast<size_t>(i)] = sum_of_squares(slab + n * P + block * kClipBlock, columns(block));
+    if (owned.is_real(n)) squares[i] = sum_of_squares(slab + n * P + block * kClipBlock, columns(block));
   });
   for (int64_t n = 0; n < N; ++n) {
     if (!owned.is_real(n)) continue;
-    const auto row = static_cast<size_t>(n);
-    for (int64_t block = 0; block < blocks; ++block)
-      total[row] += squares[static_cast<size_t>(n * blocks + block)];
-    scale[row] = grid_scale(total[row], P, plan->clip_norm, plan->grid_bits);
+    for (int64_t block = 0; block < blocks; ++block) total[n] += squares[n * blocks + block];
+    scale[n] = grid_scale(total[n], P, plan->clip_norm, plan->grid_bits);
   }
   if (nonprivate_stats) nonprivate_stats->add(owned, total, plan->clip_norm);
   // A block of columns belongs to one thread.
+  int64_t* values = sum.values_.data<int64_t>();
   exec.for_each(blocks, [&](int64_t block) {
     const int64_t begin = block * kClipBlock;
     for (int64_t n = 0; n < N; ++n)
-      if (const double s = scale[static_cast<size_t>(n)]; s > 0)
-        add_on_grid(slab + n * P + begin, s, columns(block), sum.values_.data<int64_t>() + begin);
+      if (scale[n] > 0) add_on_grid(slab + n * P + begin, scale[n], columns(block), values + begin);
   });
 }
 

@@ -7,6 +7,7 @@
 #include "dp/plan.h"
 
 #include <cstdint>
+#include <span>
 
 namespace pergrad::dp {
 
@@ -21,16 +22,19 @@ class ClippedSum {
   ClippedSum(ClippedSum&&) = default;
   ClippedSum& operator=(ClippedSum&&) = default;
 
-  int64_t parameters() const { return values_.size(); }
+  int64_t parameters() const { return values_.defined() ? values_.size() : 0; }  // 0: used up
   Device device() const { return values_.device(); }
   double clip_norm() const { return clip_norm_; }
   int grid_bits() const { return grid_bits_; }
-  const Tensor& nonprivate_values() const { return values_; }  // [P] i64, before noise
+  // [P], before noise: on the processor (downloaded at each call, if it is not there), and where they are.
+  std::span<const int64_t> nonprivate_values() const;
+  const int64_t* nonprivate_device_values() const { return values_.device_data<int64_t>(); }
 
  private:
   friend void clip_and_sum(PerExampleGradient&&, const Plan&, ClippedSum&, const CpuExec&,
                            NonprivateClipStats*);
-  Tensor values_;
+  Tensor values_;   // i64 [P]
+  Tensor on_host_;  // where nonprivate_values() is: the same, or a download
   double clip_norm_;
   int grid_bits_;
   int64_t rows_ = 0;  // real rows so far, for the range proof

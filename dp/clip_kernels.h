@@ -56,9 +56,7 @@ PG_HD inline double grid_scale(double squares, int64_t parameters, double clip_n
 }
 
 // Step 5. A conversion from double to integer truncates toward zero.
-PG_HD inline int64_t on_grid(float g, double scale) {
-  return static_cast<int64_t>(static_cast<double>(g) * scale);
-}
+PG_HD inline int64_t on_grid(double g, double scale) { return static_cast<int64_t>(g * scale); }
 PG_CLONES inline void add_on_grid(const float* g, double scale, int64_t n, int64_t* sum) {
   for (int64_t i = 0; i < n; ++i) sum[i] += on_grid(g[i], scale);
 }

@@ -43,7 +43,7 @@ void add_clipped_rows(const PerExampleGradient& rows, const Plan& plan, const Te
   const Tensor squares = Tensor::empty({N}, DType::f64, scratch.workspace);
   const Tensor scale = Tensor::empty({N}, DType::f64, scratch.workspace);
   parts.parts = part.device_data<double>();
-  launch_blocks(gpu, N * count, parts);
+  launch_blocks(gpu, N * parts.blocks_of_row(), parts);
   launch_each(gpu, N,
               ScaleOfRows{parts.parts, upload_is_real(scratch, rows), count, P, plan->clip_norm,
                           plan->grid_bits, squares.device_data<double>(), scale.device_data<double>()});

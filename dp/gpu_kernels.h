@@ -1,9 +1,10 @@
-// The clip on a GPU. The proof of clip_kernels.h holds as it stands: its arithmetic is called, not repeated,
-// and it allows any order of summation in step 2.
+// The clip on a GPU: the arithmetic of clip_kernels.h, called or in the same order, so that its proof holds
+// as it stands and the sum has the processor's bits.
 //
-// It rests, beside what it rests on anywhere, on IEEE arithmetic of the device: double +, *, / and square
-// root rounded to nearest, conversion to integer truncated. nvcc gives these unless told otherwise; no file
-// here is compiled with fast-math (tests/gpu/clip_test.cpp looks at the device itself).
+// 1. No atomics: every number has one writer, and the order of every sum is fixed by P alone. Neither the
+//    number of rows in a slab nor their place in it can change a bit of what a row adds.
+// 2. It rests, beside what it rests on anywhere, on IEEE arithmetic of the device: double +, *, / and square
+//    root rounded to nearest, conversion to integer truncated (tests/gpu/clip_test.cpp asks the device).
 #pragma once
 
 #include "core/gpu/block.h"
@@ -13,14 +14,15 @@
 
 namespace pergrad::dp {
 
-constexpr int64_t kSquaresBlock = 16384;  // columns of a row that one block adds up
-
-// parts[n][b]: sum of squares of block b of the columns of row n. Threads take every 256th number, then a
-// tree.
+// parts[n][b]: sum_of_squares of block b of the columns of row n: its 16 partial sums by a thread each, then
+// those 16 in their order.
 struct SquaresOfRows {
-  static constexpr int kThreads = 256;
+  static constexpr int kLanes = 16;        // of sum_of_squares
+  static constexpr int kColumnBlocks = 8;  // that a block of threads does
+  static constexpr int kThreads = kLanes * kColumnBlocks;
   size_t shared_bytes() const { return kThreads * sizeof(double); }
-  PG_HD int64_t parts_of_row() const { return (parameters + kSquaresBlock - 1) / kSquaresBlock; }
+  PG_HD int64_t parts_of_row() const { return (parameters + kClipBlock - 1) / kClipBlock; }
+  PG_HD int64_t blocks_of_row() const { return (parts_of_row() + kColumnBlocks - 1) / kColumnBlocks; }
   const float* slab;  // [N, P]
   int64_t parameters;
   double* parts;
@@ -28,21 +30,22 @@ struct SquaresOfRows {
   template <class Block>
   PG_DEVICE void operator()(Block& block) const {
     double* shared = block.template shared<double>();
-    const int t = block.thread();
-    const int64_t n = block.index() / parts_of_row(), begin = block.index() % parts_of_row() * kSquaresBlock;
-    const int64_t end = begin + kSquaresBlock < parameters ? begin + kSquaresBlock : parameters;
+    const int t = block.thread(), lane = t % kLanes;
+    const int64_t n = block.index() / blocks_of_row();
+    const int64_t b = block.index() % blocks_of_row() * kColumnBlocks + t / kLanes;
+    const int64_t end = (b + 1) * kClipBlock < parameters ? (b + 1) * kClipBlock : parameters;
     const float* g = slab + n * parameters;
-    double sum = 0;
-    for (int64_t i = begin + t; i < end; i += kThreads) {
+    double partial = 0;
+    for (int64_t i = b * kClipBlock + lane; i < end; i += kLanes) {
       const double v = g[i];
-      sum += v * v;
+      partial += v * v;
     }
-    shared[t] = sum;
-    for (int half = kThreads / 2; half > 0; half /= 2) {
-      block.sync();
-      if (t < half) shared[t] += shared[t + half];
-    }
-    if (t == 0) parts[block.index()] = shared[0];
+    shared[t] = partial;
+    block.sync();
+    if (lane != 0 || b >= parts_of_row()) return;
+    double sum = 0;
+    for (int l = 0; l < kLanes; ++l) sum += shared[t + l];
+    parts[n * parts_of_row() + b] = sum;
   }
 };
 

@@ -29,24 +29,23 @@ PrivateGradient GaussianMechanism::release(ClippedSum&& sum, int64_t step, const
 
   // The tag commits to (plan, step, sum) under a key, so it says nothing to who has not the key ...
   const Key tag_key = derive_key(commitment_key_, concat("plan ", plan_.hash(), " step ", step));
-  const Tensor& sums = owned.nonprivate_values();
-  const Tensor here = sums.device().is_cpu() ? sums : sums.to(Device{});
-  const auto* bytes = reinterpret_cast<const uint8_t*>(here.data<int64_t>());
-  const std::string tag = to_hex(hmac_sha256(tag_key.bytes, {bytes, here.byte_size()}));
+  const std::span<const int64_t> here = owned.nonprivate_values();
+  const std::string tag =
+      to_hex(hmac_sha256(tag_key.bytes, {reinterpret_cast<const uint8_t*>(here.data()), here.size_bytes()}));
   if (before_release) before_release(step, P, tag);
   // ... it is charged before there is any noise, and the receipt keys the noise: two sums never share noise.
   const Ledger::Receipt receipt = ledger_.append(step, P, tag);
   const Key key = derive_key(noise_key_, receipt.tag);
 
-  Tensor out = Tensor::empty({P}, DType::f32, sums.device());
+  Tensor out = Tensor::empty({P}, DType::f32, owned.device());
   const double unit = std::ldexp(plan_->clip_norm, -plan_->grid_bits) / plan_.divisor();
   const ChaChaStream bits(key, static_cast<uint64_t>(step), 0);
-  const ReleaseBlock noisy{bits, plan_.noise_std_on_grid(),   unit,
-                           P,    sums.device_data<int64_t>(), out.device_data<float>()};
-  if (sums.device().is_cpu())
+  const int64_t* values = owned.nonprivate_device_values();
+  const ReleaseBlock noisy{bits, plan_.noise_std_on_grid(), unit, P, values, out.device_data<float>()};
+  if (owned.device().is_cpu())
     exec.for_each(blocks, noisy);
   else
-    launch_each(Gpu::of(sums.device()), blocks, noisy);
+    launch_each(Gpu::of(owned.device()), blocks, noisy);
   return PrivateGradient(std::move(out));
 }
 

@@ -12,6 +12,8 @@ void add_rows(PerExampleGradient&& rows, NonPrivateSum& sum, const CpuExec& exec
   const PerExampleGradient owned = std::move(rows);
   const int64_t N = owned.rows(), P = owned.parameters();
   PG_CHECK(P == sum.values.size(), "add_rows: rows of ", P, " numbers, a sum of ", sum.values.size());
+  PG_CHECK_AS(DeviceError, owned.slab().device() == sum.values.device(), "add_rows: rows on ",
+              owned.slab().device().name(), ", the sum on ", sum.values.device().name());
   for (int64_t n = 0; n < N; ++n) sum.rows += owned.is_real(n);
   if (!sum.values.device().is_cpu()) return add_plain_rows(owned, sum.values);
   const float* slab = owned.slab().data<float>();

@@ -1,232 +1,304 @@
-// Clip, integer sum, noise and release on a GPU: the promises of dp/, kept there.
-#include "core/gpu/launch.h"
-#include "dp/mechanism.h"
-#include "dp/nonprivate.h"
-#include "dp/step.h"
+// clip_and_sum on a GPU: the bound of every row in 128-bit integers with tolerance zero, the processor's
+// bits, neighbours, rows that count nothing; and the arithmetic that the proof needs of the device.
 #include "tests/gpu/device_test.h"
+#include "tests/gpu/dp_fakes.h"
 #include "tests/gpu/kernels.h"
-#include "tests/privacy/fakes.h"
-#include "tests/support/compare.h"
+#include "core/gpu/launch.h"
+#include "dp/gpu_kernels.h"
+#include "dp/nonprivate.h"
 
-#include <cmath>
+#include <cfloat>
+#include <cstring>
 #include <limits>
 
 namespace pergrad::dp {
 namespace {
 
-using Rows = std::vector<std::vector<float>>;
-using test::same_bits;
+constexpr float kInf = std::numeric_limits<float>::infinity();
+constexpr float kTiny = std::numeric_limits<float>::denorm_min();
+// One group of column blocks of the kernel (gpu_kernels.h) is 8 * 4096 columns.
+constexpr int64_t kTwoGroups = 8 * 4096 + 4096 + 5;
 
-class GpuClipSmall : public test::GpuTest {
- protected:
-  PerExampleGradient there(const Rows& rows, std::vector<uint8_t> is_real = {}) const {
-    PerExampleGradient host = rows_of(rows, std::move(is_real));
-    std::vector<uint8_t> real;
-    for (int64_t n = 0; n < host.rows(); ++n) real.push_back(host.is_real(n));
-    return {host.slab().to(device()), real};
-  }
-  // The integer sum of rows given in chunks of so many.
-  std::vector<int64_t> clipped_there(const Plan& plan, const Rows& rows, size_t chunk,
-                                     const std::vector<uint8_t>& is_real = {}) const {
-    ClippedSum sum(plan, static_cast<int64_t>(rows.at(0).size()), device());
-    for (size_t n = 0; n < rows.size(); n += chunk) {
-      const auto first = rows.begin() + static_cast<int64_t>(n);
-      const size_t size = std::min(chunk, rows.size() - n);
-      std::vector<uint8_t> real(size, 1);
-      if (!is_real.empty()) std::copy_n(is_real.begin() + static_cast<int64_t>(n), size, real.begin());
-      clip_and_sum(there({first, first + static_cast<int64_t>(size)}, real), plan, sum, {});
-    }
-    const Tensor host = sum.nonprivate_values().to(Device{});
-    return {host.values<int64_t>().begin(), host.values<int64_t>().end()};
-  }
-};
+class GpuClip : public test::GpuTest {};
+class GpuClipSmall : public test::GpuTest {};
+class GpuArithmetic : public test::GpuTest {};
+class GpuNonPrivateSmall : public test::GpuTest {};
 
-// A guarantee of IEEE arithmetic that step 3 to 5 of clip_kernels.h use: the device gives the processor's
-// bits.
-TEST_P(GpuClipSmall, TheDeviceRoundsAsIeeeSays) {
-  constexpr int64_t kN = 20000;
-  PhiloxStream random(3, 0);
-  const Tensor x = Tensor::empty({kN, 2}, DType::f64);
-  for (double& v : x.values<double>())
-    v = std::ldexp(random.uniform() + 0.5, static_cast<int>(random.below(400)) - 200);
-  const double special[] = {0.0, -0.0, 1e308, 5e-324, INFINITY, -INFINITY, NAN, 2.0};
-  std::copy(std::begin(special), std::end(special), x.data<double>());
-  const Tensor in = x.to(device());
-  const Tensor out = Tensor::zeros({kN, 5}, DType::f64, device());
-  const Tensor cut = Tensor::zeros({kN}, DType::i64, device());
-  launch_each(gpu(), kN,
-              test::DoubleArithmetic{in.device_data<double>(), out.device_data<double>(),
-                                     cut.device_data<int64_t>()});
-  const Tensor expected = Tensor::zeros({kN, 5}, DType::f64);
-  const Tensor expected_cut = Tensor::zeros({kN}, DType::i64);
-  const test::DoubleArithmetic here{x.data<double>(), expected.data<double>(), expected_cut.data<int64_t>()};
-  for (int64_t i = 0; i < kN; ++i) here(i);
-  const Tensor got = out.to(Device{}), got_cut = cut.to(Device{});
-  for (int64_t i = 0; i < kN * 5; ++i) {
-    const double a = got.data<double>()[i], b = expected.data<double>()[i];
-    ASSERT_TRUE(a == b || (std::isnan(a) && std::isnan(b))) << i << ": " << a << " and " << b;
-  }
-  for (int64_t i = 0; i < kN; ++i)
-    ASSERT_EQ(got_cut.data<int64_t>()[i], expected_cut.data<int64_t>()[i]) << i;
+Plan plan_with(double clip_norm, int grid_bits = 40) {
+  PlanSettings s = settings();
+  s.clip_norm = clip_norm, s.grid_bits = grid_bits;
+  return Plan(s);
 }
 
-TEST_P(GpuClipSmall, NoRowExceedsTheClipNormByAnything) {
-  const Plan plan(settings());
-  const auto clip = static_cast<float>(plan->clip_norm);
-  PhiloxStream random(5, 0);
-  Rows hard;
-  for (const int64_t P : {1, 2, 255, 256, 257, 16384, 16385, 40000}) {
-    hard.clear();
-    for (int64_t id = 0; id < 6; ++id) hard.push_back(row_of(id, P));
-    hard.push_back(std::vector<float>(static_cast<size_t>(P), 1e38f));
-    hard.push_back(std::vector<float>(static_cast<size_t>(P), 1e-42f));
-    hard.push_back(std::vector<float>(static_cast<size_t>(P), 0.0f));
-    hard.push_back(std::vector<float>(static_cast<size_t>(P), 0.0f));
-    hard.back().back() = clip;  // the boundary, in the last column
-    hard.push_back(hard.back());
-    hard.back().back() = std::nextafter(clip, 1.0f);
-    for (int i = 0; i < 4; ++i) {  // norms within rounding of the boundary
-      std::vector<float> row = row_of(100 + i, P);
-      double squares = 0;
-      for (float v : row) squares += double{v} * v;
-      for (float& v : row) v = static_cast<float>(v / std::sqrt(squares) * plan->clip_norm);
-      hard.push_back(row);
-    }
-    for (const auto& row : hard) {
-      const std::vector<int64_t> q = clipped_there(plan, {row}, 1);
-      ASSERT_LE(squared_norm(q), squared_bound(plan)) << "P " << P;
-      const std::vector<int64_t> here = clipped(plan, {row});  // another order of summation
-      for (size_t i = 0; i < q.size(); ++i)
-        ASSERT_LE(std::abs(q[i] - here[i]), 1 + std::abs(here[i]) / (1 << 30));
-    }
+// The bound, and that the processor finds the same integers.
+void check_row(Device device, const Plan& plan, const std::vector<float>& row, const std::string& what) {
+  const std::vector<int64_t> got = clipped_on(device, plan, {row});
+  ASSERT_LE(squared_norm(got), squared_bound(plan)) << what;
+  ASSERT_EQ(got, clipped(plan, {row})) << what;
+}
+
+TEST_P(GpuClip, RandomRowsStayInsideTheBall) {
+  PhiloxStream random(1, 0);
+  for (int trial = 0; trial < 2000; ++trial) {
+    const Plan plan = plan_with(std::pow(10.0, 6 * random.uniform() - 3), trial % 2 ? 40 : 30);
+    std::vector<float> row(1 + random.below(trial % 10 ? 40 : 3000));
+    const double size =
+        plan->clip_norm * std::pow(10.0, trial % 3 ? 4 * random.uniform() - 1 : 60 * random.uniform() - 30);
+    for (float& x : row) x = static_cast<float>(std::clamp(size * random.normal(), -3e38, 3e38));
+    check_row(device(), plan, row, concat("trial ", trial));
   }
 }
 
-TEST_P(GpuClipSmall, ARowAddsItselfAndChunksChangeNothing) {
-  const Plan plan(settings());
-  constexpr int64_t P = 16500;
+// Norms within a few units of the last place around C, where a scale that is a hair too large shows.
+TEST_P(GpuClip, RowsAtTheBoundaryStayInsideTheBall) {
+  PhiloxStream random(4, 0);
+  for (int trial = 0; trial < 1000; ++trial) {
+    std::vector<float> row(2 + random.below(30));
+    double squares = 0;
+    for (float& x : row) {
+      x = static_cast<float>(random.normal());
+      squares += static_cast<double>(x) * x;
+    }
+    const double clip_norm = std::sqrt(squares) * (1 + 0x1p-52 * (static_cast<double>(random.below(9)) - 4));
+    check_row(device(), plan_with(clip_norm, 44), row, concat("trial ", trial));
+  }
+}
+
+TEST_P(GpuClip, HostileRowsStayInsideTheBall) {
+  const float p27 = std::ldexp(1.0f, -27);
+  const Rows rows = {{1, p27},  // the norm, 1 + 2^-55, rounds to 1
+                     {p27, 1, p27},
+                     {1, 0, p27, p27, p27, p27},
+                     {FLT_MAX},
+                     {-FLT_MAX, FLT_MAX, FLT_MAX},
+                     {FLT_MAX, kTiny},
+                     {kTiny},
+                     {kTiny, kTiny, kTiny},
+                     {1e38f, 1e-38f, 1},
+                     {3, 4},
+                     {0.6f, 0.8f},
+                     {0.3f},
+                     {-1},
+                     {std::nextafter(1.0f, 2.0f)},
+                     {std::nextafter(1.0f, 0.0f)},
+                     std::vector<float>(1000, 1e38f),
+                     std::vector<float>(1000, kTiny),
+                     std::vector<float>(4096, 1.0f / 64),
+                     std::vector<float>(4097, 1),
+                     std::vector<float>(100000, 0.1f),
+                     {0},
+                     {-0.0f, 0.0f}};
+  for (double clip_norm : {1.0, 0.3, 1e-20, 1e20, 5.0, static_cast<double>(0.1f), 1 / 3.0})
+    for (int grid_bits : {30, 40, 44})
+      for (size_t i = 0; i < rows.size(); ++i)
+        check_row(device(), plan_with(clip_norm, grid_bits), rows[i],
+                  concat("row ", i, " clip norm ", clip_norm, " grid ", grid_bits));
+}
+
+TEST_P(GpuClipSmall, LongRowsStayInsideTheBall) {
+  PhiloxStream random(2, 0);
+  for (int64_t P : {4095, 4096, 4097, 32767, 32768, 32769, 100003}) {
+    std::vector<float> row(static_cast<size_t>(P));
+    for (float& x : row) x = static_cast<float>(random.normal());
+    const Plan plan = plan_with(0.7);
+    check_row(device(), plan, row, concat(P, " columns"));
+    // Truncation costs at most one grid step per coordinate: nothing is lost that need not be.
+    EXPECT_GE(std::sqrt(static_cast<double>(squared_norm(clipped_on(device(), plan, {row})))),
+              std::ldexp(1.0, 40) - std::sqrt(static_cast<double>(P)) - 2000);
+  }
+}
+
+// The integers rarely show the last bits of a norm: here they are, block by block.
+TEST_P(GpuClipSmall, SquaresHaveTheProcessorsBits) {
   Rows rows;
-  for (int64_t id = 0; id < 7; ++id) rows.push_back(row_of(id, P));
-  std::vector<int64_t> expected(static_cast<size_t>(P), 0);
-  for (const auto& row : rows) {
-    const auto own = clipped_there(plan, {row}, 1);
-    for (size_t i = 0; i < own.size(); ++i) expected[i] += own[i];
+  for (int64_t id = 0; id < 3; ++id) rows.push_back(row_of(id, kTwoGroups));
+  const PerExampleGradient slab = rows_on(device(), rows);
+  const int64_t blocks = (kTwoGroups + kClipBlock - 1) / kClipBlock;
+  const Tensor squares = Tensor::empty({3, blocks}, DType::f64, device());
+  const SquaresOfRows kernel{slab.slab().device_data<float>(), kTwoGroups, squares.device_data<double>()};
+  launch_blocks(gpu(), 3 * kernel.blocks_of_row(), kernel);
+  const Tensor host = squares.to(Device{});
+  for (int64_t i = 0; i < 3 * blocks; ++i) {
+    const int64_t begin = i % blocks * kClipBlock;
+    EXPECT_EQ(host.data<double>()[i], sum_of_squares(rows[static_cast<size_t>(i / blocks)].data() + begin,
+                                                     std::min(kClipBlock, kTwoGroups - begin)));
   }
-  for (const size_t chunk : {1u, 2u, 3u, 7u}) EXPECT_EQ(clipped_there(plan, rows, chunk), expected) << chunk;
-  std::ranges::reverse(rows);
-  EXPECT_EQ(clipped_there(plan, rows, 4), expected);
 }
 
-TEST_P(GpuClipSmall, PaddingAndNonFiniteRowsAddNothing) {
+// D and D plus one row, at every place, in every chunking: the sums differ by that row's own vector, to the
+// bit.
+TEST_P(GpuClip, OneRowMoreMovesTheSumByItsOwnVectorAndNothingElse) {
   const Plan plan(settings());
-  constexpr int64_t P = 16500;
-  const Rows good = {row_of(1, P), row_of(2, P)};
-  const auto expected = clipped_there(plan, good, 2);
-  const auto nan = std::numeric_limits<float>::quiet_NaN(), infinity = std::numeric_limits<float>::infinity();
-  for (const float poison : {nan, infinity, -infinity})
-    for (const size_t place : {size_t{0}, size_t{255}, size_t{16384}, static_cast<size_t>(P - 1)}) {
-      std::vector<float> bad = row_of(3, P);
-      bad[place] = poison;
-      EXPECT_EQ(clipped_there(plan, {good[0], bad, good[1]}, 3), expected) << poison << " at " << place;
-    }
-  const Rows with_padding = {good[0], row_of(9, P), good[1], std::vector<float>(static_cast<size_t>(P), nan)};
-  EXPECT_EQ(clipped_there(plan, with_padding, 4, {1, 0, 1, 0}), expected);
+  constexpr int64_t P = 5000;  // more than one block of columns
+  Rows others;
+  for (int64_t id = 0; id < 11; ++id) others.push_back(row_of(id, P));
+  const std::vector<int64_t> without = clipped_on(device(), plan, others);
+  EXPECT_EQ(without, clipped(plan, others));
+  Rows added = {row_of(1000, P), std::vector<float>(P, 1e30f), std::vector<float>(P, kTiny),
+                std::vector<float>(P, NAN), std::vector<float>(P, 1)};
+  added[0][3] = 50;
+  for (const auto& extra : added) {
+    const std::vector<int64_t> own = clipped_on(device(), plan, {extra});
+    ASSERT_LE(squared_norm(own), squared_bound(plan));
+    for (size_t place = 0; place <= others.size(); place += 5)
+      for (size_t chunk : {1, 2, 7, 12}) {
+        Rows all = others;
+        all.insert(all.begin() + static_cast<std::ptrdiff_t>(place), extra);
+        const std::vector<int64_t> with = clipped_on(device(), plan, all, chunk);
+        for (size_t i = 0; i < P; ++i)
+          ASSERT_EQ(with[i] - without[i], own[i]) << "place " << place << " chunk " << chunk;
+      }
+  }
+}
 
-  NonprivateClipStats stats, here;
-  ClippedSum sum(plan, P, device()), sum_here(plan, P);
-  clip_and_sum(there(with_padding, {1, 0, 1, 1}), plan, sum, {}, &stats);
-  clip_and_sum(rows_of(with_padding, {1, 0, 1, 1}), plan, sum_here, {}, &here);
+TEST_P(GpuClipSmall, ChunksChangeNoBitAndTheSumIsTheProcessors) {
+  const Plan plan(settings());
+  Rows rows;
+  for (int64_t id = 0; id < 15; ++id) rows.push_back(row_of(id, kTwoGroups));
+  rows[3][5] = NAN;
+  const std::vector<int64_t> expected = clipped(plan, rows);
+  for (size_t chunk : {1, 2, 7, 15}) EXPECT_EQ(clipped_on(device(), plan, rows, chunk), expected) << chunk;
+}
+
+TEST_P(GpuClipSmall, NonFiniteAndPaddingRowsCountZero) {
+  const Plan plan(settings());
+  const std::vector<float> good = {0.1f, -0.2f, 0.05f};
+  for (float bad : {NAN, -NAN, kInf, -kInf})
+    for (size_t place = 0; place < 3; ++place) {
+      std::vector<float> row = {1, 2, 3};
+      row[place] = bad;
+      EXPECT_EQ(clipped_on(device(), plan, {row}), (std::vector<int64_t>{0, 0, 0}));
+      EXPECT_EQ(clipped_on(device(), plan, {row, good}), clipped(plan, {good}));
+    }
+  // Anywhere: in each of 16 partial sums, each block of columns, the first and the last column.
+  std::vector<size_t> places = {4095, 4096, 32767, 32768, kTwoGroups - 1};
+  for (size_t i = 0; i < 17; ++i) places.push_back(3 * i), places.push_back(4096 * (i % 8) + i);
+  for (size_t i = 0; i < places.size(); ++i) {
+    std::vector<float> row(kTwoGroups, 0.001f);
+    row[places[i]] = i % 2 ? NAN : -kInf;
+    EXPECT_EQ(squared_norm(clipped_on(device(), plan, {row})), 0) << places[i];
+  }
+  ClippedSum sum(plan, 3, device());
+  NonprivateClipStats stats;
+  clip_and_sum(
+      rows_on(device(), {{5, 5, 5}, good, {NAN, 1, 1}, {kInf, 0, 0}, {9, 9, 9}, good}, {0, 1, 0, 1, 1, 0}),
+      plan, sum, {}, &stats);
+  EXPECT_EQ(integers(sum), clipped(plan, {good, {9, 9, 9}}));
   EXPECT_EQ(stats.nonprivate_rows, 3);
   EXPECT_EQ(stats.nonprivate_non_finite_rows, 1);
-  EXPECT_EQ(stats.nonprivate_clipped_rows, here.nonprivate_clipped_rows);
-  EXPECT_NEAR(stats.nonprivate_norm_sum, here.nonprivate_norm_sum, 1e-9);
+  EXPECT_EQ(stats.nonprivate_clipped_rows, 1);
+  EXPECT_NEAR(stats.nonprivate_norm_sum, std::sqrt(0.0525) + std::sqrt(243.0), 1e-6);
 }
 
-TEST_P(GpuClipSmall, RowsAndSumOnDifferentDevicesAreRefused) {
+TEST_P(GpuClipSmall, RefusesOtherDevicesOtherPlansAndTooManyRows) {
   const Plan plan(settings());
-  ClippedSum there_sum(plan, 4, device()), here_sum(plan, 4);
-  EXPECT_THROW(clip_and_sum(rows_of({{1, 2, 3, 4}}), plan, there_sum, {}), DeviceError);
-  EXPECT_THROW(clip_and_sum(there({{1, 2, 3, 4}}), plan, here_sum, {}), DeviceError);
+  ClippedSum here(plan, 2), there(plan, 2, device()), other(plan_with(0.31), 2, device());
+  EXPECT_THROW(clip_and_sum(rows_on(device(), {{1, 2}}), plan, here, {}), DeviceError);
+  EXPECT_THROW(clip_and_sum(rows_of({{1, 2}}), plan, there, {}), DeviceError);
+  EXPECT_THROW(clip_and_sum(rows_on(device(), {{1, 2}}), plan, other, {}), PrivacyError);
+  EXPECT_THROW(clip_and_sum(rows_on(device(), {{1, 2, 3}}), plan, there, {}), Error);
+  EXPECT_EQ(integers(there), (std::vector<int64_t>{0, 0}));
+  PlanSettings s = settings();
+  s.max_examples = 2;
+  const Plan small(s);
+  ClippedSum sum(small, 1, device());
+  clip_and_sum(rows_on(device(), {{1}, {1}, {1}}, {1, 0, 1}), small, sum, {});
+  EXPECT_THROW(clip_and_sum(rows_on(device(), {{1}}), small, sum, {}), PrivacyError);
 }
 
-// Integers: the same key and the same sum give the same release on every device, bit for bit.
-TEST_P(GpuClipSmall, ReleasesAreTheProcessorsBitForBit) {
+TEST_P(GpuClipSmall, AMovedSumIsUsedUp) {
   const Plan plan(settings());
-  const Key key = key_from_text("gpu release");
-  for (const int64_t P : {1, 255, 256, 257, 5000}) {
-    Folder a, b;
-    Ledger ledger_a(a.ledger(), plan), ledger_b(b.ledger(), plan);
-    GaussianMechanism here(plan, key, ledger_a), there_mechanism(plan, key, ledger_b);
-    // Rows of powers of two below the clip norm: squares add up exactly in any order, so the sums are equal.
-    std::vector<float> row(static_cast<size_t>(P), 0.0f);
-    for (int64_t i = 0; i < std::min<int64_t>(P, 40); ++i)
-      row[static_cast<size_t>(i * 7 % P)] = std::ldexp(1.0f, -5);
-    for (int64_t step = 0; step < 3; ++step) {
-      ClippedSum sum_here(plan, P), sum_there(plan, P, device());
-      if (step > 0) {
-        clip_and_sum(rows_of({row}), plan, sum_here, {});
-        clip_and_sum(there({row}), plan, sum_there, {});
-      }
-      const PrivateGradient g = here.release(std::move(sum_here), step);
-      const PrivateGradient h = there_mechanism.release(std::move(sum_there), step);
-      EXPECT_EQ(h.values().device(), device());
-      EXPECT_TRUE(same_bits(h.values().to(Device{}), g.values())) << "P " << P << " step " << step;
+  ClippedSum sum(plan, 2, device());
+  clip_and_sum(rows_on(device(), {{1, 2}}), plan, sum, {});
+  const ClippedSum taken = std::move(sum);
+  EXPECT_EQ(integers(taken), clipped(plan, {{1, 2}}));
+  EXPECT_EQ(sum.parameters(), 0);                // NOLINT: used up
+  EXPECT_THROW(sum.nonprivate_values(), Error);  // NOLINT
+}
+
+// The largest sum that a plan allows, 2^17 rows on a grid of 44 bits, neither overflows nor comes near it.
+TEST_P(GpuClipSmall, RangeProofHoldsAtItsLimit) {
+  constexpr int64_t kRows = int64_t{1} << 17;
+  const Tensor slab = Tensor::empty({kRows, 1}, DType::f32), scale = Tensor::empty({kRows}, DType::f64);
+  slab.fill(1e30);
+  const auto g = static_cast<double>(1e30f);
+  scale.fill(grid_scale(g * g, 1, 0.3, 44));
+  const Tensor rows = slab.to(device()), scales = scale.to(device());
+  const Tensor sum = Tensor::zeros({1}, DType::i64, device());
+  launch_each(gpu(), 1,
+              AddRowsOnGrid{rows.device_data<float>(), scales.device_data<double>(), kRows, 1,
+                            sum.device_data<int64_t>()});
+  const int64_t total = sum.to(Device{}).data<int64_t>()[0];
+  EXPECT_LE(total, int64_t{1} << 61);
+  EXPECT_GT(total, (int64_t{1} << 61) - 2 * kRows);
+}
+
+// What dp/README.md assumes of the device: the bits of IEEE 754, as the processor has them.
+TEST_P(GpuArithmetic, IsThatOfTheProcessor) {
+  constexpr int64_t n = 1 << 20;
+  PhiloxStream random(5, 0);
+  const Tensor x = Tensor::empty({n}, DType::f64), y = Tensor::empty({n}, DType::f64);
+  for (int64_t i = 0; i < n; ++i)
+    for (const Tensor* t : {&x, &y}) {
+      // Any double by its bits, or one of the size of gradients.
+      uint64_t bits = random.next_u64();
+      double v = std::ldexp(random.normal(), static_cast<int>(random.below(120)) - 60);
+      if (i % 2) std::memcpy(&v, &bits, 8);
+      t->data<double>()[i] = v;
     }
-    EXPECT_EQ(text_in(a.ledger()), text_in(b.ledger()));
+  const double special[] = {0.0, -0.0,      NAN,     -NAN,    HUGE_VAL,    -HUGE_VAL,
+                            1.0, 0x1p-1074, DBL_MAX, DBL_MIN, 1 - 0x1p-53, 0x1p-1022};
+  for (int64_t i = 0; i < 144; ++i)
+    x.data<double>()[i] = special[i / 12], y.data<double>()[i] = special[i % 12];
+  const auto run = [&](Device device) {
+    const Tensor there_x = x.to(device), there_y = y.to(device);
+    const Tensor out = Tensor::empty({n, test::Arithmetic::kResults}, DType::f64, device);
+    const Tensor whole = Tensor::empty({n}, DType::i64, device);
+    const test::Arithmetic kernel{there_x.device_data<double>(), there_y.device_data<double>(),
+                                  out.device_data<double>(), whole.device_data<int64_t>()};
+    if (device.is_cpu())
+      CpuExec{}.for_each(n, kernel);
+    else
+      launch_each(Gpu::of(device), n, kernel);
+    return std::pair(out.to(Device{}), whole.to(Device{}));
+  };
+  const auto [out, whole] = run(device());
+  const auto [expected, expected_whole] = run(Device{});
+  for (int64_t i = 0; i < n; ++i) {
+    ASSERT_EQ(whole.data<int64_t>()[i], expected_whole.data<int64_t>()[i]) << x.data<double>()[i];
+    for (int64_t r = 0; r < test::Arithmetic::kResults; ++r) {
+      const int64_t at = i * test::Arithmetic::kResults + r;
+      const double a = out.data<double>()[at], b = expected.data<double>()[at];
+      ASSERT_TRUE(std::memcmp(&a, &b, 8) == 0 || (std::isnan(a) && std::isnan(b)))
+          << "result " << r << " of " << x.data<double>()[i] << ", " << y.data<double>()[i];
+    }
   }
 }
 
-// Rows on the device for private_step and nonprivate_step.
-struct GradientsThere : FakeGradients {
-  Device where;
-  GradientsThere(int64_t parameters, Device device) : FakeGradients(parameters), where(device) {}
-  Device device() const override { return where; }
-  PerExampleGradient rows(ExampleBatch&& batch) override {
-    const std::vector<uint8_t> real = batch.is_real;
-    const PerExampleGradient host = FakeGradients::rows(std::move(batch));
-    return {host.slab().to(where), real};
-  }
-};
-
-TEST_P(GpuClipSmall, AWholeStepDoesNotDependOnChunksAndAnEmptyOneIsReleased) {
-  PlanSettings few = settings();
-  few.sampling_rate = 0.3;
-  const Plan plan(few);
-  const Key key = key_from_text("gpu step");
+TEST_P(GpuNonPrivateSmall, MeanOfRowsIsTheProcessorsInEveryChunking) {
   FakeExamples examples;
-  examples.padding = 1;
-  GradientsThere gradients(300, device());
-  std::vector<Tensor> results;
-  for (const int64_t chunk : {1, 3, 50}) {
-    Folder folder;
-    Ledger ledger(folder.ledger(), plan);
-    GaussianMechanism mechanism(plan, key, ledger);
-    const PoissonSampler sampler(plan, key, 40), nobody(plan, key, 0);
-    results.push_back(
-        private_step(sampler, examples, gradients, mechanism, 0, chunk, {}).values().to(Device{}));
-    const PrivateGradient empty = private_step(nobody, examples, gradients, mechanism, 1, chunk, {});
-    EXPECT_EQ(empty.values().device(), device());
-    EXPECT_EQ(ledger.releases(), 2);
-  }
-  for (const Tensor& r : results) EXPECT_TRUE(same_bits(r, results[0]));
-}
-
-TEST_P(GpuClipSmall, ThePlainMeanIsTheProcessors) {
-  FakeExamples examples;
-  examples.padding = 2;
-  GradientsThere gradients(300, device());
-  FakeGradients gradients_here(300);
+  FakeGradients here(5001);
+  GpuGradients there(5001, device());
   std::vector<Unit> units;
-  for (int64_t id = 0; id < 9; ++id) units.push_back({{id}});
-  const Tensor want = nonprivate_step(units, examples, gradients_here, 0, 4, {}).values();
-  for (const int64_t chunk : {1, 4, 9})
-    EXPECT_TRUE(
-        same_bits(nonprivate_step(units, examples, gradients, 0, chunk, {}).values().to(Device{}), want));
-  EXPECT_TRUE(same_bits(nonprivate_step({}, examples, gradients, 0, 4, {}).values().to(Device{}),
-                        Tensor::zeros({300}, DType::f32)));
+  for (int64_t id = 0; id < 23; ++id) units.push_back({{id}});
+  const auto run = [&](GradientSource& gradients, int64_t chunk) {
+    examples.padding = chunk % 2;
+    const NonPrivateGradient g = nonprivate_step(units, examples, gradients, 0, chunk, {});
+    EXPECT_EQ(g.values().device(), gradients.device());
+    const Tensor host = g.values().to(Device{});
+    return std::vector<float>(host.values<float>().begin(), host.values<float>().end());
+  };
+  for (int64_t chunk : {1, 2, 7, 100}) EXPECT_EQ(run(there, chunk), run(here, 23));
+  units.clear();
+  EXPECT_EQ(run(there, 5), std::vector<float>(5001, 0.0f));
+  NonPrivateSum elsewhere(2);
+  EXPECT_THROW(add_rows(rows_on(device(), {{1, 2}}), elsewhere, {}), DeviceError);
 }
 
+PG_ON_GPUS(GpuClip);
 PG_ON_GPUS(GpuClipSmall);
+PG_ON_GPUS(GpuArithmetic);
+PG_ON_GPUS(GpuNonPrivateSmall);
 
 }  // namespace
 }  // namespace pergrad::dp

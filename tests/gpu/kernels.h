@@ -71,21 +71,26 @@ struct MatrixProduct {
   }
 };
 
-// Arithmetic that the clip rests on, of a pair of doubles: +, *, /, square root, comparison; and the cut to
-// an integer.
-struct DoubleArithmetic {
-  const double* x;  // [n, 2]
-  double* out;      // [n, 5]
-  int64_t* cut;     // [n]
+// What dp/ needs of a device's arithmetic, on any doubles.
+struct Arithmetic {
+  static constexpr int64_t kResults = 8;
+  const double* x;
+  const double* y;
+  double* out;     // [n, kResults]
+  int64_t* whole;  // [n]: x truncated toward zero, where it fits
+
   PG_HD void operator()(int64_t i) const {
-    const double a = x[2 * i], b = x[2 * i + 1];
-    out[5 * i] = a + b;
-    out[5 * i + 1] = a * b;
-    out[5 * i + 2] = a / b;
-    out[5 * i + 3] = std::sqrt(a);
-    out[5 * i + 4] = a < HUGE_VAL && !(a != a) ? 1 : 0;
-    const bool small = a > -1e18 && a < 1e18;  // false for NaN
-    cut[i] = small ? static_cast<int64_t>(a) : 0;
+    const double a = x[i], b = y[i];
+    double* o = out + i * kResults;
+    o[0] = a + b;
+    o[1] = a * b;
+    o[2] = a / b;
+    o[3] = a < 0 ? 0 : std::sqrt(a);
+    o[4] = a < HUGE_VAL ? 1 : 0;  // the guard against rows that are not finite
+    o[5] = a * b + a;             // two roundings: not contracted
+    o[6] = static_cast<double>(static_cast<float>(a));
+    o[7] = a > b ? a : b;
+    whole[i] = a > -0x1p62 && a < 0x1p62 ? static_cast<int64_t>(a) : 0;
   }
 };
 

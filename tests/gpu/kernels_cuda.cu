@@ -3,7 +3,7 @@
 #include "tests/gpu/kernels.h"
 
 PG_LAUNCH_EACH(pergrad::test::Square)
-PG_LAUNCH_EACH(pergrad::test::DoubleArithmetic)
+PG_LAUNCH_EACH(pergrad::test::Arithmetic)
 PG_LAUNCH_BLOCKS(pergrad::test::ReverseBlock)
 PG_LAUNCH_BLOCKS(pergrad::test::MatrixProduct)
 PG_LAUNCH_BLOCKS(pergrad::test::LostThreads)

@@ -128,7 +128,7 @@ TEST(Clip, OneRowMoreMovesTheSumByItsOwnVectorAndNothingElse) {
                        all.begin() + static_cast<std::ptrdiff_t>(std::min(all.size(), begin + chunk))}),
               plan, sum, CpuExec{chunk == 7 && place % 2 ? 2 : 1});
         for (size_t i = 0; i < P; ++i)
-          ASSERT_EQ(sum.nonprivate_values().data<int64_t>()[i] - without[i], own[i])
+          ASSERT_EQ(sum.nonprivate_values()[i] - without[i], own[i])
               << "place " << place << " chunk " << chunk;
       }
   }
@@ -154,7 +154,7 @@ TEST(Clip, NonFiniteAndPaddingRowsCountZero) {
   clip_and_sum(rows_of({{5, 5, 5}, good, {NAN, 1, 1}, {kInf, 0, 0}, {9, 9, 9}}, {0, 1, 0, 1, 1}), plan, sum,
                {}, &stats);
   auto expected = clipped(plan, {good, {9, 9, 9}});
-  EXPECT_TRUE(std::ranges::equal(sum.nonprivate_values().values<int64_t>(), expected));
+  EXPECT_TRUE(std::ranges::equal(sum.nonprivate_values(), expected));
   EXPECT_EQ(stats.nonprivate_rows, 3);
   EXPECT_EQ(stats.nonprivate_non_finite_rows, 1);
   EXPECT_EQ(stats.nonprivate_clipped_rows, 1);
@@ -212,8 +212,8 @@ TEST(Clip, RangeProofHoldsAtItsLimit) {
   const std::vector<std::vector<float>> rows(1 << 10, {1e30f});
   ClippedSum sum(plan, 1);
   for (int i = 0; i < 1 << 7; ++i) clip_and_sum(rows_of(rows), plan, sum, {});
-  EXPECT_LE(sum.nonprivate_values().data<int64_t>()[0], int64_t{1} << 61);
-  EXPECT_GT(sum.nonprivate_values().data<int64_t>()[0], int64_t{1} << 60);
+  EXPECT_LE(sum.nonprivate_values()[0], int64_t{1} << 61);
+  EXPECT_GT(sum.nonprivate_values()[0], int64_t{1} << 60);
 }
 
 // Under -Ofast g++ makes isfinite(NaN) true, which would disarm the non-finite guard.

@@ -47,8 +47,7 @@ inline std::vector<int64_t> clipped(const Plan& plan, const std::vector<std::vec
                                     int threads = 1) {
   ClippedSum sum(plan, static_cast<int64_t>(rows.at(0).size()));
   clip_and_sum(rows_of(rows), plan, sum, CpuExec{threads});
-  const Tensor host = sum.nonprivate_values().to(Device{});
-  return {host.values<int64_t>().begin(), host.values<int64_t>().end()};
+  return {sum.nonprivate_values().begin(), sum.nonprivate_values().end()};
 }
 
 inline int128 squared_norm(const std::vector<int64_t>& v) {

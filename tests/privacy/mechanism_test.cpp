@@ -18,8 +18,7 @@ const Key kKey = key_from_text("mechanism test");
 std::vector<double> noise_of(GaussianMechanism& mechanism, ClippedSum&& sum, int64_t step,
                              const CpuExec& exec = {}) {
   const Plan plan = mechanism.plan();
-  const Tensor values = sum.nonprivate_values().clone();
-  const std::vector<int64_t> before(values.values<int64_t>().begin(), values.values<int64_t>().end());
+  const std::vector<int64_t> before(sum.nonprivate_values().begin(), sum.nonprivate_values().end());
   const PrivateGradient gradient = mechanism.release(std::move(sum), step, exec);
   std::vector<double> z;
   for (size_t i = 0; i < before.size(); ++i)
