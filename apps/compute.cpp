@@ -49,7 +49,9 @@ Compute::Compute(const ComputePlan& plan, Model& model, augment::ViewSource& vie
     return;
   }
   gpu_views_ = std::make_unique<augment::GpuViewSource>(views, data, pool, plan.device);
-  gradients_ = std::make_unique<GpuModelGradients>(model, views.row_views(), plan.chunk_rows);
+  auto gradients = std::make_unique<GpuModelGradients>(model, views.row_views(), plan.chunk_rows);
+  gradients->require_independent_rows();
+  gradients_ = std::move(gradients);
 }
 
 ExampleSource& Compute::examples() {

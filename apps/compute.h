@@ -34,6 +34,7 @@ int64_t parameter_count(const ModelSettings& settings, ImageShape image, int64_t
 class Compute {
  public:
   // model: on the plan's device, with its conv settings. views, data and pool outlive this.
+  //   THROWS: PrivacyError on a GPU whose rows depend on each other.
   Compute(const ComputePlan& plan, Model& model, augment::ViewSource& views, const Dataset& data,
           const augment::PublicPool* pool, const CpuExec& exec);
   ExampleSource& examples();

@@ -1,7 +1,10 @@
 // GpuModelGradients: one tape for a chunk, captured once.
 #include "layers/gpu_model_gradients.h"
 
+#include "core/philox.h"
+
 #include <algorithm>
+#include <cstring>
 
 namespace pergrad {
 
@@ -33,21 +36,21 @@ size_t bytes_of(const ModelSettings& settings, ImageShape image, int64_t labels,
 
 GpuPlan plan_for_gpu(const ModelSettings& settings, ImageShape image, int64_t labels, int64_t views,
                      Precision precision, size_t memory, int64_t most_rows) {
+  // From public things alone, never from the memory: it might change the library's rounding.
   int64_t per_call = std::max<int64_t>(1, kImagesPerCall / views);  // examples
   if (most_rows > 0) per_call = std::min(per_call, most_rows);
   GpuPlan plan;
   plan.conv.precision = precision;
-  for (;; per_call = per_call / 2) {
-    plan.conv.images_per_call = per_call * views;
-    for (int64_t calls = kCallsPerChunk; calls >= 1; --calls) {
-      if (most_rows > 0 && calls > 1 && calls * per_call > most_rows) continue;
-      plan.chunk_rows = calls * per_call;
-      plan.bytes = bytes_of(settings, image, labels, views, plan.conv, plan.chunk_rows);
-      if (plan.bytes <= memory) return plan;
-    }
-    PG_CHECK_AS(DeviceError, per_call > 1, "gpu: one example of ", views, " views takes ", plan.bytes >> 20,
-                " MiB, ", memory >> 20, " MiB are to be had");
+  plan.conv.images_per_call = per_call * views;
+  for (int64_t calls = kCallsPerChunk; calls >= 1; --calls) {
+    if (most_rows > 0 && calls > 1 && calls * per_call > most_rows) continue;
+    plan.chunk_rows = calls * per_call;
+    plan.bytes = bytes_of(settings, image, labels, views, plan.conv, plan.chunk_rows);
+    if (plan.bytes <= memory) return plan;
   }
+  throw DeviceError(concat("gpu: ", per_call, " examples of ", views, " views take ", plan.bytes >> 20,
+                           " MiB, ", memory >> 20, " MiB are to be had: set speed.max_examples to less than ",
+                           per_call));
 }
 
 GpuModelGradients::GpuModelGradients(Model& model, int64_t views, int64_t chunk_rows)
@@ -96,6 +99,35 @@ PerExampleGradient GpuModelGradients::rows(ExampleBatch&& batch) {
   }
   used_rows_ = rows;
   return {slab_.rows(0, rows), std::move(batch.is_real)};
+}
+
+void GpuModelGradients::require_independent_rows() {
+  const int64_t n = chunk_rows_, views = images_.dim(1);
+  ExampleBatch batch;
+  PhiloxStream random(20231, 0);
+  const auto host = [&](const Tensor& like, const auto& draw) {
+    const Tensor t = Tensor::empty(like.shape(), DType::f32);
+    for (float& v : t.values<float>()) v = draw();
+    return t;
+  };
+  const Tensor images = host(images_, [&] { return static_cast<float>(4 * random.uniform() - 2); });
+  const Tensor targets = host(targets_, [&] { return 1.0f / static_cast<float>(model_.labels()); });
+  const Tensor weights = host(weights_, [&] { return 1.0f / static_cast<float>(views); });
+  const auto rows_of = [&](const Tensor& some) {
+    return rows({some, targets, weights, {}, std::vector<uint8_t>(static_cast<size_t>(n), 1)}).slab();
+  };
+  const Tensor before = rows_of(images).to(Device{});
+  // Everybody one place further, and whoever is first now a stranger, and a loud one.
+  const Tensor moved = Tensor::empty(images.shape(), DType::f32);
+  moved.rows(0, 1).fill(1000);
+  if (n > 1) moved.rows(1, n).assign(images.rows(0, n - 1));
+  const Tensor after = rows_of(moved).to(Device{});
+  const auto bytes = before.byte_size() / static_cast<size_t>(n);
+  PG_CHECK_AS(PrivacyError,
+              std::memcmp(before.device_bytes(), after.device_bytes() + bytes,
+                          bytes * static_cast<size_t>(n - 1)) == 0,
+              "gpu: the gradient of an example depends on its place or its neighbours in a batch (",
+              cuda_versions(), "): the bound on one example's influence would not hold");
 }
 
 std::vector<float> GpuModelGradients::nonprivate_losses() const {

@@ -17,9 +17,9 @@ struct GpuPlan {
 
 // The largest chunk of at most about a thousand images that fits into `memory` bytes.
 //   views: V of a batch; most_rows: no more examples at a time (0 = no limit).
-//   The number of images a library call (conv.images_per_call) depends on V and most_rows; it shrinks only
-//   where not even one call fits.   Nothing runs: the step is walked on the planning device.
-//   THROWS: DeviceError if not even one example fits, with what it would take.
+//   The number of images a library call (conv.images_per_call) depends on V and most_rows alone, so that rows
+//   do not depend on the memory.   Nothing runs: the step is walked on the planning device.
+//   THROWS: DeviceError if not even one call fits, with what it would take.
 GpuPlan plan_for_gpu(const ModelSettings& settings, ImageShape image, int64_t labels, int64_t views,
                      Precision precision, size_t memory, int64_t most_rows);
 
@@ -36,6 +36,10 @@ class GpuModelGradients : public ModelRows {
   // same memory. The rows share memory that the next call writes over.
   PerExampleGradient rows(ExampleBatch&& batch) override;
   std::vector<float> nonprivate_losses() const override;
+  // Tries on random images that an example's row has the same bits at another place among other examples,
+  // which is the libraries' doing; and that captured work gives the bits of work done op by op.
+  //   THROWS: PrivacyError if not.   Cost: two chunks.
+  void require_independent_rows();
   size_t bytes_reserved() const { return workspace_.bytes_reserved(); }
 
  private:

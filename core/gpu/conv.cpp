@@ -118,18 +118,35 @@ Tensor GpuConv::input(const Tensor& x, Workspace& workspace) const {
   return convert(gpu_, x, padded_, type_, workspace);
 }
 
-Tensor GpuConv::forward(const Tensor& x, const Tensor& bias, Workspace& workspace) const {
-  const int64_t images = x.dim(0) * x.dim(1), call = settings_.images_per_call;
+template <class F>
+void GpuConv::each_call(const Tensor& from, const Tensor& to, Workspace& workspace, const F& f) const {
+  const int64_t images = from.dim(0) * from.dim(1), call = settings_.images_per_call;
   PG_CHECK(images % call == 0, "conv2d: ", images, " images, wanted a multiple of ", call);
-  Tensor y =
-      Tensor::empty({x.dim(0), x.dim(1), shape_.out_h(), shape_.out_w(), shape_.outputs}, type_, workspace);
+  const auto bytes_of = [&](const Tensor& t) { return static_cast<int64_t>(t.byte_size()) / images * call; };
+  const int64_t from_bytes = bytes_of(from), to_bytes = bytes_of(to);
   const Tensor scratch =
       Tensor::empty({static_cast<int64_t>(library_->scratch_bytes() / 4 + 1)}, DType::f32, workspace);
-  const size_t x_bytes = x.byte_size() / static_cast<size_t>(images),
-               y_bytes = y.byte_size() / static_cast<size_t>(images);
-  for (int64_t first = 0; first < images; first += call)
-    library_->forward(x.device_bytes() + first * static_cast<int64_t>(x_bytes), packed_.device_bytes(),
-                      y.device_bytes() + first * static_cast<int64_t>(y_bytes), scratch.device_bytes());
+  // Every call finds its operands aligned alike, else the library might choose another kernel for some.
+  constexpr int64_t kAlignment = 256;
+  const auto staged = [&](int64_t bytes) {
+    return bytes % kAlignment == 0 ? nullptr : workspace.take(static_cast<size_t>(bytes));
+  };
+  const std::shared_ptr<std::byte> in = staged(from_bytes), out = staged(to_bytes);
+  for (int64_t i = 0; i < images / call; ++i) {
+    const std::byte* x = from.device_bytes() + i * from_bytes;
+    std::byte* y = to.device_bytes() + i * to_bytes;
+    if (in) gpu_.copy(in.get(), x, static_cast<size_t>(from_bytes));
+    f(in ? in.get() : x, out ? out.get() : y, scratch.device_bytes());
+    if (out) gpu_.copy(y, out.get(), static_cast<size_t>(to_bytes));
+  }
+}
+
+Tensor GpuConv::forward(const Tensor& x, const Tensor& bias, Workspace& workspace) const {
+  Tensor y =
+      Tensor::empty({x.dim(0), x.dim(1), shape_.out_h(), shape_.out_w(), shape_.outputs}, type_, workspace);
+  each_call(x, y, workspace, [&](const std::byte* in, std::byte* out, std::byte* scratch) {
+    library_->forward(in, packed_.device_bytes(), out, scratch);
+  });
   with_packs(type_, shape_.outputs, [&]<class A, int kVector>() {
     launch_each(gpu_, y.size() / kVector,
                 AddBias<A, kVector>{reinterpret_cast<Pack<A, kVector>*>(y.device_data<A>()),
@@ -139,17 +156,10 @@ Tensor GpuConv::forward(const Tensor& x, const Tensor& bias, Workspace& workspac
 }
 
 Tensor GpuConv::input_gradient(const Tensor& dy, DType type, Workspace& workspace) const {
-  const int64_t images = dy.dim(0) * dy.dim(1), call = settings_.images_per_call;
-  PG_CHECK(images % call == 0, "conv2d: ", images, " images, wanted a multiple of ", call);
   Tensor dx = Tensor::empty({dy.dim(0), dy.dim(1), shape_.height, shape_.width, padded_}, type_, workspace);
-  const Tensor scratch =
-      Tensor::empty({static_cast<int64_t>(library_->scratch_bytes() / 4 + 1)}, DType::f32, workspace);
-  const size_t x_bytes = dx.byte_size() / static_cast<size_t>(images),
-               y_bytes = dy.byte_size() / static_cast<size_t>(images);
-  for (int64_t first = 0; first < images; first += call)
-    library_->input_gradient(
-        dy.device_bytes() + first * static_cast<int64_t>(y_bytes), packed_.device_bytes(),
-        dx.device_bytes() + first * static_cast<int64_t>(x_bytes), scratch.device_bytes());
+  each_call(dy, dx, workspace, [&](const std::byte* in, std::byte* out, std::byte* scratch) {
+    library_->input_gradient(in, packed_.device_bytes(), out, scratch);
+  });
   return convert(gpu_, dx, shape_.channels, type, workspace);
 }
 
@@ -195,6 +205,9 @@ void GpuConv::products(const Tensor& x, const Tensor& dy, const GradientRows& dw
   const int64_t planes = s.stride * s.stride, whole = grid.length + grid.tail;
   const Tensor in = Tensor::empty({planes, some, whole, padded_}, type_, workspace);
   const Tensor out = Tensor::empty({some, grid.length, s.outputs}, type_, workspace);
+  // The library writes here, not into the rows: their alignment differs from call to call, and with it might
+  // the kernel that it chooses.
+  const Tensor part = Tensor::empty({some, s.weight_size()}, DType::f32, workspace);
   PG_CHECK(x.dim(0) % some == 0, "conv2d: ", x.dim(0), " examples, wanted a multiple of ", some);
   for (int64_t n = 0; n < x.dim(0); n += some) {
     launch_each(gpu_, in.size(),
@@ -213,11 +226,13 @@ void GpuConv::products(const Tensor& x, const Tensor& dy, const GradientRows& dw
         g.batch = some, g.m = s.channels, g.n = s.outputs, g.k = grid.length, g.a_row = padded_;
         g.a = in.device_bytes() + (plane * some * whole + shift) * padded_ * static_cast<int64_t>(sizeof(A));
         g.b = out.device_bytes();
-        g.c = dw.first + n * dw.stride + (r * s.kernel + q) * s.channels * s.outputs;
-        g.a_stride = whole * padded_, g.b_stride = grid.length * s.outputs, g.c_stride = dw.stride;
-        g.accumulate = dw.accumulate;
+        g.c = part.device_data<float>() + (r * s.kernel + q) * s.channels * s.outputs;
+        g.a_stride = whole * padded_, g.b_stride = grid.length * s.outputs, g.c_stride = s.weight_size();
         gpu_.gemms(g);
       }
+    launch_each(gpu_, part.size(),
+                SumOfParts{part.device_data<float>(), dw.first + n * dw.stride, 1, some, s.weight_size(),
+                           dw.stride, dw.accumulate});
   }
 }
 

@@ -1,8 +1,9 @@
 // GpuConv: one convolution layer on a GPU. Forward and input gradient by the library, a fixed number of
 // images a call; the per-example weight gradient three ways behind one contract.
 //
-// 1. No result of an example depends on the others or on how many there are: library calls have one shape,
-//    our kernels own one example a block.
+// 1. No result of an example depends on the others or on how many there are: our kernels own one example a
+//    block, library calls have one shape and one alignment. (That a library's result for an image depends on
+//    neither its place in the call nor the other images is its own doing: GpuModelGradients tries it.)
 // 2. The same shape gives the same bits at every run.
 #pragma once
 
@@ -61,6 +62,9 @@ class GpuConv {
 
  private:
   bool has_tensor_core_kernel() const;
+  // f(from, to, scratch) for each call of the library.
+  template <class F>
+  void each_call(const Tensor& from, const Tensor& to, Workspace& workspace, const F& f) const;
   template <class A>
   void products(const Tensor& x, const Tensor& dy, const GradientRows& dw, Workspace& workspace) const;
   void tensor_cores(const Tensor& x, const Tensor& dy, const GradientRows& dw, Workspace& workspace) const;

@@ -7,6 +7,7 @@
 #include <cuda_runtime.h>
 #include <cudnn.h>
 
+#include <cstring>
 #include <limits>
 
 namespace pergrad {
@@ -25,7 +26,7 @@ const char* advice(cudaError_t status) {
     case cudaErrorNoKernelImageForDevice:
       return "; this build has no code for this GPU: configure with CMAKE_CUDA_ARCHITECTURES=native";
     case cudaErrorECCUncorrectable:
-      return "; the GPU's memory is failing: the run can be resumed elsewhere";
+      return "; the GPU's memory is failing: go on from the last checkpoint on another one (docs/gpu.md)";
     default:
       return "";
   }
@@ -190,10 +191,23 @@ class CudaGpu final : public Gpu {
     cudaFree(memory);  // waits for what still uses it
   }
 
+  // Through pinned memory of our own, whose parts are used again only after the queue was waited for: what
+  // CUDA does with pageable memory is not promised.
   void upload(void* to, const void* from, size_t bytes) override {
     make_current();
-    // From pageable memory this returns when the source is copied or staged by the driver.
-    check(cudaMemcpyAsync(to, from, bytes, cudaMemcpyHostToDevice, stream_), "upload");
+    if (bytes > kStaging / 4) {
+      check(cudaMemcpyAsync(to, from, bytes, cudaMemcpyHostToDevice, stream_), "upload");
+      return check(cudaStreamSynchronize(stream_), "upload");
+    }
+    if (!staging_) check(cudaMallocHost(&staging_, kStaging), "staging memory");
+    if (staged_ + bytes > kStaging) {
+      check(cudaStreamSynchronize(stream_), "upload");
+      staged_ = 0;
+    }
+    std::byte* here = static_cast<std::byte*>(staging_) + staged_;
+    staged_ += (bytes + 255) / 256 * 256;
+    std::memcpy(here, from, bytes);
+    check(cudaMemcpyAsync(to, here, bytes, cudaMemcpyHostToDevice, stream_), "upload");
   }
   void download(void* to, const void* from, size_t bytes) override {
     make_current();
@@ -255,7 +269,10 @@ class CudaGpu final : public Gpu {
 
  private:
   static constexpr size_t kBlasScratch = size_t{32} << 20;  // what cuBLAS recommends for Hopper
+  static constexpr size_t kStaging = size_t{16} << 20;
   cudaDeviceProp properties_{};
+  void* staging_ = nullptr;  // pinned
+  size_t staged_ = 0;        // bytes of it that copies may still read
   cudaStream_t stream_ = nullptr;
   cublasHandle_t blas_ = nullptr;
   void* blas_scratch_ = nullptr;

@@ -146,11 +146,11 @@ TEST_P(GpuConvSmall, NoExampleReachesAnother) {
   for (const Way way : {Way::plain, Way::products, Way::tensor_cores}) {
     GpuConvSettings settings;
     settings.precision = Precision::bf16;
-    settings.images_per_call = 2;
+    settings.images_per_call = 4;  // two examples a call
     settings.weight_gradient = way;
     const GpuConv conv(s, w, settings);
     const auto run = [&](int64_t rows, int64_t poisoned) {
-      const Tensor x = bf16_random({3, 2, 8, 8, 64}, 1), dy = bf16_random({3, 2, 8, 8, 64}, 4);
+      const Tensor x = bf16_random({4, 2, 8, 8, 64}, 1), dy = bf16_random({4, 2, 8, 8, 64}, 4);
       if (poisoned >= 0) {
         x.rows(poisoned, poisoned + 1).fill(NAN);
         dy.rows(poisoned, poisoned + 1).fill(INFINITY);
@@ -162,9 +162,9 @@ TEST_P(GpuConvSmall, NoExampleReachesAnother) {
       return std::vector<Tensor>{slab.to(Device{}), conv.forward(in, bias, workspace).to(Device{}),
                                  conv.input_gradient(gradient, DType::bf16, workspace).to(Device{})};
     };
-    const auto clean = run(3, -1), poisoned = run(3, 1), alone = run(1, -1);
+    const auto clean = run(4, -1), poisoned = run(4, 1), alone = run(2, -1);
     for (size_t i = 0; i < clean.size(); ++i) {
-      for (const int64_t n : {0, 2}) {
+      for (const int64_t n : {0, 2, 3}) {
         const Tensor a = clean[i].rows(n, n + 1), b = poisoned[i].rows(n, n + 1);
         EXPECT_EQ(std::memcmp(a.device_bytes(), b.device_bytes(), a.byte_size()), 0)
             << "way " << static_cast<int>(way) << " output " << i;

@@ -132,6 +132,41 @@ TEST_P(GpuModel, APoisonedExampleLeavesTheOthersAsTheyWere) {
   EXPECT_TRUE(std::isnan(poisoned.data<float>()[clean.dim(1)]));
 }
 
+// Several examples in one call of the library, as in training: neither place nor neighbours change a bit.
+TEST_P(GpuModel, PlacesAndNeighboursInACallChangeNothing) {
+  for (const Net& net : {small_resnet(), sequence()})
+    for (const Precision precision : {Precision::fp32, Precision::tf32, Precision::bf16}) {
+      SCOPED_TRACE(concat(net.settings.name, ' ', text_of(precision)));
+      make(net, precision, 8);  // four examples of two views
+      GpuModelGradients gradients(*there_, 2, 8);
+      gradients.require_independent_rows();
+      const ExampleBatch batch = random_batch(*there_, 8, 2, DType::f32, 9);
+      const auto rows = [&](const std::vector<int64_t>& order) {
+        return gradients.rows(pick_rows(batch, order)).slab().to(Device{});
+      };
+      const Tensor whole = rows(all_rows(batch));
+      const std::vector<int64_t> turned = {5, 3, 7, 0, 2, 6, 1, 4}, few = {6, 2, 1};
+      const Tensor moved = rows(turned), alone = rows(few);
+      for (int64_t n = 0; n < 8; ++n)
+        EXPECT_TRUE(same_row(moved, n, whole, turned[static_cast<size_t>(n)])) << n;
+      for (int64_t n = 0; n < 3; ++n)
+        EXPECT_TRUE(same_row(alone, n, whole, few[static_cast<size_t>(n)])) << n;
+      batch.images.rows(2, 3).fill(NAN);
+      const Tensor poisoned = rows(all_rows(batch));
+      for (int64_t n = 0; n < 8; ++n) EXPECT_TRUE(n == 2 || same_row(poisoned, n, whole, n)) << n;
+    }
+}
+
+// The same at the size of a real run; the emulator is too slow for it.
+TEST_P(GpuModel, PlacesAndNeighboursOfARealRunChangeNothing) {
+  if (device().kind != Device::Kind::cuda) GTEST_SKIP() << "for a real GPU";
+  for (const Precision precision : {Precision::fp32, Precision::tf32, Precision::bf16}) {
+    make({wide_resnet_settings(16, 4, 16), {32, 32, 3}, 10}, precision, 256);
+    GpuModelGradients gradients(*there_, 16, 32);
+    EXPECT_NO_THROW(gradients.require_independent_rows());
+  }
+}
+
 TEST_P(GpuModel, PredictionsAgreeWithTheProcessor) {
   make(small_resnet(), Precision::fp32, 4);
   const ExampleBatch batch = random_batch(*there_, 7, 1, DType::f32, 9);
@@ -165,11 +200,12 @@ TEST(GpuPlanner, TheLargeNetsFitOnSmallCards) {
   }
 }
 
-TEST(GpuPlanner, SaysWhatOneExampleWouldTake) {
+TEST(GpuPlanner, SaysWhatOneCallWouldTake) {
   const std::string message = message_of<DeviceError>([] {
     plan_for_gpu(wide_resnet_settings(40, 4, 16), {32, 32, 3}, 10, 34, Precision::fp32, size_t{64} << 20, 0);
   });
-  EXPECT_NE(message.find("one example of 34 views takes"), std::string::npos) << message;
+  EXPECT_NE(message.find("7 examples of 34 views take"), std::string::npos) << message;
+  EXPECT_NE(message.find("set speed.max_examples to less than 7"), std::string::npos) << message;
 }
 
 }  // namespace
