@@ -3,7 +3,8 @@
 // 1. Strict: an unknown or duplicate key, a wrong type, a number that is not finite or out of range is
 //    refused in one line that names the key and what was wanted.
 // 2. resolved_toml() writes every key; reading it back gives an equal Config. It is RUN_DIR/config.toml.
-// 3. [speed] and [log] never change the result of a run and are left out of its hash.
+// 3. [speed] and [log] never change the guarantee, nor, device and precision aside, the result of a run and
+// are left out of its hash.
 #pragma once
 
 #include "apps/data_load.h"

@@ -170,6 +170,13 @@ class Training {
           options_.out.empty() ? default_run_folder(options_.config, config_.train.seed) : options_.out,
           config_);
     PG_CHECK(!options_.out.empty(), "--resume: say which run with --out DIR");
+    const SpeedConfig before = read_run_config(options_.out).speed;
+    if (before.device != config_.speed.device || before.computes_in() != config_.speed.computes_in())
+      console_.warning(fmt::format(
+          "the run was on {} in {}, now on {} in {}: steps since its last checkpoint are released anew, "
+          "which is charged",
+          before.device, text_of(before.computes_in()), config_.speed.device,
+          text_of(config_.speed.computes_in())));
     return RunFolder::resume(options_.out, config_);
   }
   ImageShape image() const { return {split_.train.height, split_.train.width, split_.train.channels}; }

@@ -21,6 +21,10 @@ struct SlabPlan {
   int slab;     // channels of a block: whole groups, a multiple of the vector
   bool staged;  // the slab is kept in shared memory
   PG_HD int slabs() const { return channels / slab; }
+  // Of one staged tensor; what lies behind it in shared memory is aligned to 16.
+  PG_HD size_t stage_bytes(size_t element) const {
+    return staged ? (static_cast<size_t>(pixels) * static_cast<size_t>(slab) * element + 15) / 16 * 16 : 0;
+  }
   PG_HD int group_width() const { return channels / groups; }
 };
 
@@ -66,11 +70,9 @@ template <class A, int kVector, bool kRelu>
 struct GroupNormForwardBlock {
   static constexpr int kThreads = kNormThreads;
   using Vector = Pack<A, kVector>;
-  size_t stage_bytes() const {
-    return plan.staged ? static_cast<size_t>(plan.pixels) * plan.slab * sizeof(A) : 0;
-  }
   size_t shared_bytes() const {
-    return stage_bytes() + ChannelSums<kVector>::bytes() + static_cast<size_t>(3 * plan.slab) * sizeof(float);
+    return plan.stage_bytes(sizeof(A)) + ChannelSums<kVector>::bytes() +
+           static_cast<size_t>(3 * plan.slab) * sizeof(float);
   }
   SlabPlan plan;
   const A* x;
@@ -92,7 +94,7 @@ struct GroupNormForwardBlock {
 
     unsigned char* shared = block.template shared<unsigned char>();
     A* stage = reinterpret_cast<A*>(shared) + lane * kVector;
-    const size_t staged = plan.staged ? static_cast<size_t>(plan.pixels) * slab * sizeof(A) : 0;
+    const size_t staged = plan.stage_bytes(sizeof(A));
     float* scratch = reinterpret_cast<float*>(shared + staged);
     float* total = scratch + kNormThreads * kVector;  // [slab]
     float* centre = total + slab;                     // mean of the group of each channel
@@ -171,7 +173,7 @@ struct GroupNormBackwardBlock {
   static constexpr int kThreads = kNormThreads;
   using Vector = Pack<A, kVector>;
   size_t shared_bytes() const {
-    const size_t stage = plan.staged ? static_cast<size_t>(plan.pixels) * plan.slab * sizeof(A) : 0;
+    const size_t stage = plan.stage_bytes(sizeof(A));
     return 2 * stage + ChannelSums<kVector>::bytes() + static_cast<size_t>(4 * plan.slab) * sizeof(float);
   }
   SlabPlan plan;
@@ -195,7 +197,7 @@ struct GroupNormBackwardBlock {
     const int64_t corner = image * plan.pixels * plan.channels + c0 + lane * kVector;
 
     unsigned char* shared = block.template shared<unsigned char>();
-    const size_t staged = plan.staged ? static_cast<size_t>(plan.pixels) * slab * sizeof(A) : 0;
+    const size_t staged = plan.stage_bytes(sizeof(A));
     A* stage_x = reinterpret_cast<A*>(shared) + lane * kVector;
     A* stage_dy = reinterpret_cast<A*>(shared + staged) + lane * kVector;
     float* scratch = reinterpret_cast<float*>(shared + 2 * staged);

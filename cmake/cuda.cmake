@@ -23,9 +23,9 @@ if(NOT PERGRAD_HAS_CUDA)
   return()
 endif()
 
-# Ampere, Hopper, Blackwell; the last one with PTX for what comes after.
+# Machine code for Ampere, Hopper and consumer Blackwell; PTX of Hopper for 10.x, of the last one for what comes after.
 if(NOT CMAKE_CUDA_ARCHITECTURES)
-  set(CMAKE_CUDA_ARCHITECTURES 80-real 90-real 120)
+  set(CMAKE_CUDA_ARCHITECTURES 80-real 90 120)
 endif()
 enable_language(CUDA)
 find_package(CUDAToolkit REQUIRED)

@@ -45,7 +45,10 @@ GpuPlan plan_for_gpu(const ModelSettings& settings, ImageShape image, int64_t la
   for (int64_t calls = kCallsPerChunk; calls >= 1; --calls) {
     if (most_rows > 0 && calls > 1 && calls * per_call > most_rows) continue;
     plan.chunk_rows = calls * per_call;
-    plan.bytes = bytes_of(settings, image, labels, views, plan.conv, plan.chunk_rows);
+    const size_t chunk = bytes_of(settings, image, labels, views, plan.conv, plan.chunk_rows);
+    // Evaluation walks one call forward while the chunk's memory is kept: less than half of what training
+    // takes.
+    plan.bytes = chunk + chunk / static_cast<size_t>(2 * calls);
     if (plan.bytes <= memory) return plan;
   }
   throw DeviceError(concat("gpu: ", per_call, " examples of ", views, " views take ", plan.bytes >> 20,

@@ -107,18 +107,23 @@ class CudnnConv final : public LibraryConv {
                                           CUDNN_DATA_FLOAT),
           "convolution");
     check(cudnnSetConvolutionMathType(conv, math), "math type");
+    // The first of two deterministic algorithms that takes this shape; the same at every run.
     size_t forward = 0, backward = 0;
-    check(cudnnGetConvolutionForwardWorkspaceSize(handle_, x, w, conv, y, kForward, &forward),
-          "scratch of forward");
+    if (cudnnGetConvolutionForwardWorkspaceSize(handle_, x, w, conv, y, forward_, &forward) !=
+        CUDNN_STATUS_SUCCESS) {
+      forward_ = CUDNN_CONVOLUTION_FWD_ALGO_IMPLICIT_GEMM;
+      check(cudnnGetConvolutionForwardWorkspaceSize(handle_, x, w, conv, y, forward_, &forward),
+            named("forward", s).c_str());
+    }
     check(cudnnGetConvolutionBackwardDataWorkspaceSize(handle_, w, y, conv, x, kBackward, &backward),
-          "scratch of input gradient");
+          named("input gradient", s).c_str());
     scratch_bytes_ = std::max(forward, backward);
   }
 
   size_t scratch_bytes() const override { return scratch_bytes_; }
   void forward(const std::byte* x, const std::byte* w, std::byte* y, std::byte* scratch) override {
     const float one = 1, zero = 0;
-    check(cudnnConvolutionForward(handle_, &one, x_.get(), x, w_.get(), w, conv_.get(), kForward, scratch,
+    check(cudnnConvolutionForward(handle_, &one, x_.get(), x, w_.get(), w, conv_.get(), forward_, scratch,
                                   scratch_bytes_, &zero, y_.get(), y),
           "forward");
   }
@@ -130,9 +135,13 @@ class CudnnConv final : public LibraryConv {
   }
 
  private:
-  static constexpr auto kForward = CUDNN_CONVOLUTION_FWD_ALGO_IMPLICIT_PRECOMP_GEMM;
+  static std::string named(const char* what, const ConvShape& s) {
+    return concat(what, " of ", s.height, 'x', s.width, 'x', s.channels, " to ", s.outputs, ", kernel ",
+                  s.kernel, ", stride ", s.stride, ", padding ", s.pad);
+  }
   static constexpr auto kBackward = CUDNN_CONVOLUTION_BWD_DATA_ALGO_1;
   cudnnHandle_t handle_;
+  cudnnConvolutionFwdAlgo_t forward_ = CUDNN_CONVOLUTION_FWD_ALGO_IMPLICIT_PRECOMP_GEMM;
   Owned<cudnnTensorDescriptor_t, cudnnDestroyTensorDescriptor> x_, y_;
   Owned<cudnnFilterDescriptor_t, cudnnDestroyFilterDescriptor> w_;
   Owned<cudnnConvolutionDescriptor_t, cudnnDestroyConvolutionDescriptor> conv_;
