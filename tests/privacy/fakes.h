@@ -7,10 +7,12 @@
 #include "dp/plan.h"
 
 #include <algorithm>
+#include <cfloat>
 #include <cmath>
 #include <filesystem>
 #include <fstream>
 #include <functional>
+#include <limits>
 #include <sstream>
 #include <string>
 #include <vector>
@@ -48,6 +50,35 @@ inline std::vector<int64_t> clipped(const Plan& plan, const std::vector<std::vec
   ClippedSum sum(plan, static_cast<int64_t>(rows.at(0).size()));
   clip_and_sum(rows_of(rows), plan, sum, CpuExec{threads});
   return {sum.nonprivate_values().begin(), sum.nonprivate_values().end()};
+}
+
+// Rows at which a clip goes wrong, if it can.
+inline std::vector<std::vector<float>> hostile_rows() {
+  const float p27 = std::ldexp(1.0f, -27), tiny = std::numeric_limits<float>::denorm_min();
+  return {{1, p27},  // the norm, 1 + 2^-55, rounds to 1: without a margin upward the sum is (2^F, 2^(F-27))
+          {p27, 1, p27},
+          {1, 0, p27, p27, p27, p27},
+          {FLT_MAX},
+          {-FLT_MAX, FLT_MAX, FLT_MAX},
+          {FLT_MAX, tiny},
+          {tiny},
+          {tiny, tiny, tiny},
+          {1e38f, 1e-38f, 1},
+          {3, 4},
+          {0.6f, 0.8f},
+          {0.3f},
+          {0.1f},
+          {-1},
+          {1},
+          {std::nextafter(1.0f, 2.0f)},
+          {std::nextafter(1.0f, 0.0f)},
+          std::vector<float>(1000, FLT_MAX),
+          std::vector<float>(1000, tiny),
+          std::vector<float>(4096, 1.0f / 64),
+          std::vector<float>(4097, 1),
+          std::vector<float>(100000, 0.1f),
+          {0},
+          {-0.0f, 0.0f}};
 }
 
 inline int128 squared_norm(const std::vector<int64_t>& v) {
