@@ -73,11 +73,4 @@ struct Fill {
   PG_HD void operator()(int64_t i) const { y[i] = stored<T>(value); }
 };
 
-template <class From, class To>
-struct Convert {
-  const From* x;
-  To* y;
-  PG_HD void operator()(int64_t i) const { y[i] = stored<To>(value_of(x[i])); }
-};
-
 }  // namespace pergrad::kernels

@@ -13,7 +13,8 @@ namespace {
 constexpr int64_t kImagesPerCall = 256;  // of the library: fills a large GPU at every layer
 constexpr int64_t kCallsPerChunk = 4;
 
-// Bytes that a chunk takes on a GPU with this many rows.
+// Bytes that a chunk of this many rows takes on a GPU, and beside it evaluation, which walks one call forward
+// while the chunk's memory is kept.
 size_t bytes_of(const ModelSettings& settings, ImageShape image, int64_t labels, int64_t views,
                 const GpuConvSettings& conv, int64_t rows) {
   const Device planning = Device::parse("planning");
@@ -29,6 +30,11 @@ size_t bytes_of(const ModelSettings& settings, ImageShape image, int64_t labels,
   batch.weights = Tensor::empty({rows, views}, DType::f32, planning);
   batch.is_real.assign(static_cast<size_t>(rows), 1);
   gradients.rows(std::move(batch));
+  Workspace evaluation(planning);
+  Tape tape(model.prepared(), nullptr, evaluation);
+  model.forward(tape,
+                tape.input(Tensor::empty({conv.images_per_call, 1, image.height, image.width, image.channels},
+                                         DType::f32, evaluation)));
   return before - gpu.memory().free;
 }
 
@@ -45,10 +51,7 @@ GpuPlan plan_for_gpu(const ModelSettings& settings, ImageShape image, int64_t la
   for (int64_t calls = kCallsPerChunk; calls >= 1; --calls) {
     if (most_rows > 0 && calls > 1 && calls * per_call > most_rows) continue;
     plan.chunk_rows = calls * per_call;
-    const size_t chunk = bytes_of(settings, image, labels, views, plan.conv, plan.chunk_rows);
-    // Evaluation walks one call forward while the chunk's memory is kept: less than half of what training
-    // takes.
-    plan.bytes = chunk + chunk / static_cast<size_t>(2 * calls);
+    plan.bytes = bytes_of(settings, image, labels, views, plan.conv, plan.chunk_rows);
     if (plan.bytes <= memory) return plan;
   }
   throw DeviceError(concat("gpu: ", per_call, " examples of ", views, " views take ", plan.bytes >> 20,

@@ -12,7 +12,7 @@ namespace pergrad {
 struct GpuPlan {
   GpuConvSettings conv;
   int64_t chunk_rows = 0;  // examples on the GPU at a time; always so many, padding included
-  size_t bytes = 0;        // that a chunk takes: activations, rows of gradients, weights, scratch
+  size_t bytes = 0;        // activations, rows of gradients, weights and scratch of a chunk; and evaluation
 };
 
 // The largest chunk of at most about a thousand images that fits into `memory` bytes.

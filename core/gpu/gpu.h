@@ -80,8 +80,6 @@ class Gpu {
     size_t total = 0;
   };
   virtual Memory memory() const = 0;
-  // Whether tensor-core kernels run here.
-  virtual bool has_bf16_tensor_cores() const { return true; }
 
   // Device memory, aligned to 256.   THROWS: DeviceError if there is not so much.
   virtual std::byte* allocate(size_t bytes) = 0;
