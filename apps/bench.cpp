@@ -67,9 +67,9 @@ void bench_conv(const ConvShape& s, Json& rows, std::string& text) {
   float *py = y.data<float>(), *pdx = dx.data<float>(), *pdw = dw.data<float>();
   const double flop = 2.0 * static_cast<double>(s.multiply_adds());
   const auto rate = [&](const auto& f) { return flop / median_seconds(0.05, f) / 1e9; };
-  const double fast[] = {rate([&] { weights.forward(px, py, workspace); }),
+  const double fast[] = {rate([&] { weights.forward(px, nullptr, py, workspace); }),
                          rate([&] { weights.input_gradient(pdy, pdx, workspace); }),
-                         rate([&] { weights.weight_gradient(px, pdy, pdw, workspace); })};
+                         rate([&] { weights.weight_gradient(px, pdy, pdw, true, workspace); })};
   const double simple[] = {rate([&] { conv_reference::forward(s, px, pw, py); }),
                            rate([&] { conv_reference::input_gradient(s, pdy, pw, pdx); }),
                            rate([&] { conv_reference::weight_gradient(s, px, pdy, pdw); })};

@@ -25,7 +25,8 @@ struct Conv2d : Node {
       T* db = tape.weight_gradient<T>(bias, n);
       for (int64_t image = n * views; image < (n + 1) * views; ++image) {
         const T* g = dy.data<T>() + image * s.output_size();
-        kernel.prepared->weight_gradient(input.data<T>() + image * s.input_size(), g, dw, tape.workspace());
+        kernel.prepared->weight_gradient(input.data<T>() + image * s.input_size(), g, dw, true,
+                                         tape.workspace());
         for (int64_t p = 0; p < s.out_h() * s.out_w(); ++p)
           for (int64_t o = 0; o < s.outputs; ++o) db[o] += g[p * s.outputs + o];
         if (wants_dx)
@@ -91,12 +92,9 @@ Var conv2d(Tape& tape, Var x, const ConvKernel& kernel, WeightVar bias) {
   Tensor y = tape.empty({input.dim(0), input.dim(1), s.out_h(), s.out_w(), s.outputs});
   dispatch(input.dtype(), [&]<class T>() {
     const T* b = tape.value(bias).data<T>();
-    for (int64_t image = 0; image < input.dim(0) * input.dim(1); ++image) {
-      T* out = y.data<T>() + image * s.output_size();
-      kernel.prepared->forward(input.data<T>() + image * s.input_size(), out, tape.workspace());
-      for (int64_t p = 0; p < s.out_h() * s.out_w(); ++p)
-        for (int64_t o = 0; o < s.outputs; ++o) out[p * s.outputs + o] += b[o];
-    }
+    for (int64_t image = 0; image < input.dim(0) * input.dim(1); ++image)
+      kernel.prepared->forward(input.data<T>() + image * s.input_size(), b,
+                               y.data<T>() + image * s.output_size(), tape.workspace());
   });
   auto node = std::make_unique<Conv2d>();
   node->x = x;

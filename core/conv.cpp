@@ -1,8 +1,8 @@
-// Convolution: the reference loops, and the index tables that turn forward and input gradient into one
-// gather.
+// Convolution: the reference loops; the index tables that turn forward and input gradient into one gather;
+// the choice of kernels.
 #include "core/conv.h"
 
-#include "core/conv_direct.h"
+#include "core/conv_builds.h"
 #include "core/error.h"
 
 #include <algorithm>
@@ -81,7 +81,8 @@ template void weight_gradient(const ConvShape&, const double*, const double*, do
 namespace {
 
 struct Choice {
-  const ConvKernels& kernels;
+  const DirectKernels& direct;
+  const WinogradKernels& winograd;
   const char* name;
 };
 
@@ -91,10 +92,10 @@ const Choice& choice() {
     if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vl") &&
         __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") &&
         __builtin_cpu_supports("avx512cd"))
-      return Choice{conv_kernels_x86_64_v4(), "x86-64-v4"};
+      return Choice{direct_kernels_x86_64_v4(), winograd_kernels_x86_64_v4(), "x86-64-v4"};
     if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("bmi2"))
-      return Choice{conv_kernels_x86_64_v3(), "x86-64-v3"};
-    return Choice{conv_kernels_baseline(), "baseline"};
+      return Choice{direct_kernels_x86_64_v3(), winograd_kernels_x86_64_v3(), "x86-64-v3"};
+    return Choice{direct_kernels_baseline(), winograd_kernels_baseline(), "baseline"};
   }();
   return kChoice;
 }
@@ -146,6 +147,7 @@ struct ConvWeights::Impl {
   Tensor w;
   bool fast_forward = false;  // forward and weight gradient by the kernels
   bool fast_backward = false;
+  bool winograd = false;  // both of them
   Tensor forward_panels, backward_panels;
   GatherTables forward;
   std::vector<GatherTables> backward;  // one per residue class of the stride
@@ -169,9 +171,6 @@ struct ConvWeights::Impl {
       for (int64_t c = 0; c < s.kernel * s.channels; ++c)
         row_offset.push_back(narrow(r * padded_w() * s.channels + c));
     }
-    forward_panels = Tensor::empty({s.weight_size()}, DType::f32);
-    choice().kernels.pack(w.data<float>(), taps(), s.channels, s.outputs, s.channels * s.outputs, s.outputs,
-                          1, forward_panels.data<float>());
   }
 
   // dx[y, x] = sum over taps (r, q) with (y + pad - r) and (x + pad - q) divisible by the stride of
@@ -203,9 +202,39 @@ struct ConvWeights::Impl {
           }
         backward.push_back(std::move(tables));
       }
-    backward_panels = Tensor::empty({s.weight_size()}, DType::f32);
-    choice().kernels.pack(w.data<float>(), taps(), s.outputs, s.channels, s.channels * s.outputs, 1,
-                          s.outputs, backward_panels.data<float>());
+  }
+
+  // Panels of the weights for `to` outputs of `from` inputs each.
+  Tensor packed(int64_t from, int64_t to, int64_t in_stride, int64_t out_stride, bool rotated) const {
+    const ConvShape& s = shape;
+    const Tensor panels = Tensor::empty({s.weight_size()}, DType::f32);
+    choice().direct.pack(w.data<float>(), taps(), from, to, s.channels * s.outputs, in_stride, out_stride,
+                         panels.data<float>());
+    if (!winograd) return panels;
+    Tensor places = Tensor::empty({from * to * 16}, DType::f32);
+    choice().winograd.panels(panels.data<float>(), from, to, rotated, places.data<float>());
+    return places;
+  }
+
+  void lay_out() {
+    const ConvShape& s = shape;
+    if (fast_forward) forward_panels = packed(s.channels, s.outputs, s.outputs, 1, false);
+    if (fast_backward) backward_panels = packed(s.outputs, s.channels, 1, s.outputs, true);
+  }
+
+  static WinogradConv winograd_conv(int64_t height, int64_t width, int64_t pad, int64_t in, int64_t out) {
+    const int64_t out_h = height + 2 * pad - 2, out_w = width + 2 * pad - 2, tiles_w = (out_w + 1) / 2;
+    return {height, width, out_h, out_w, pad, in, out, tiles_w, (out_h + 1) / 2 * tiles_w};
+  }
+  WinogradConv winograd_forward() const {
+    return winograd_conv(shape.height, shape.width, shape.pad, shape.channels, shape.outputs);
+  }
+  WinogradConv winograd_backward() const {
+    return winograd_conv(shape.out_h(), shape.out_w(), 2 - shape.pad, shape.outputs, shape.channels);
+  }
+  static Tensor winograd_scratch(const WinogradConv& conv, int64_t strip, Workspace& workspace) {
+    return Tensor::empty({16 * std::min(strip, conv.tiles) * (conv.in_channels + conv.out_channels)},
+                         DType::f32, workspace);
   }
 
   Tensor padded_input(const float* x, Workspace& workspace) const {
@@ -216,40 +245,61 @@ struct ConvWeights::Impl {
   }
 };
 
-ConvWeights::ConvWeights(const ConvShape& shape, const Tensor& w, bool wants_input_gradient)
+ConvWeights::ConvWeights(const ConvShape& shape, const Tensor& w, bool wants_input_gradient,
+                         ConvAlgorithm algorithm)
     : impl_(std::make_unique<Impl>()) {
   shape.check("conv2d");
   PG_CHECK(w.size() == shape.weight_size(), "conv2d: weights ", to_string(w.shape()), ", wanted ",
            shape.weight_size(), " numbers");
   impl_->shape = shape;
   impl_->w = w;
-  impl_->fast_forward = w.dtype() == DType::f32 && shape.outputs % kChannelMultiple == 0;
-  impl_->fast_backward =
-      wants_input_gradient && w.dtype() == DType::f32 && shape.channels % kChannelMultiple == 0;
-  if (impl_->fast_forward) impl_->plan_forward();
-  if (impl_->fast_backward) impl_->plan_backward();
+  const bool wide_in = shape.channels % kChannelMultiple == 0,
+             wide_out = shape.outputs % kChannelMultiple == 0;
+  impl_->fast_forward = w.dtype() == DType::f32 && wide_out;
+  impl_->fast_backward = wants_input_gradient && w.dtype() == DType::f32 && wide_in;
+  impl_->winograd = algorithm == ConvAlgorithm::automatic && shape.kernel == 3 && shape.stride == 1 &&
+                    shape.pad <= 2 && w.dtype() == DType::f32 && wide_in && wide_out;
+  if (impl_->fast_forward && !impl_->winograd) impl_->plan_forward();
+  if (impl_->fast_backward && !impl_->winograd) impl_->plan_backward();
+  impl_->lay_out();
 }
 
 ConvWeights::~ConvWeights() = default;
 const ConvShape& ConvWeights::shape() const { return impl_->shape; }
+void ConvWeights::update() { impl_->lay_out(); }
 
 template <class T>
-void ConvWeights::forward(const T* x, T* y, Workspace& workspace) const {
+void ConvWeights::forward(const T* x, const std::type_identity_t<T>* bias, T* y, Workspace& workspace) const {
+  const ConvShape& s = impl_->shape;
   if constexpr (std::is_same_v<T, float>) {
+    if (impl_->winograd) {
+      const WinogradConv conv = impl_->winograd_forward();
+      const Tensor scratch = Impl::winograd_scratch(conv, kWinogradStrip, workspace);
+      choice().winograd.convolve(conv, x, impl_->forward_panels.data<float>(), bias, y,
+                                 scratch.data<float>());
+      return;
+    }
     if (impl_->fast_forward) {
       const Tensor padded = impl_->padded_input(x, workspace);
-      const ConvShape& s = impl_->shape;
-      choice().kernels.gather(impl_->forward.view(s.kernel, s.kernel * s.channels, s.outputs),
-                              padded.data<float>(), impl_->forward_panels.data<float>(), y);
+      choice().direct.gather(impl_->forward.view(s.kernel, s.kernel * s.channels, s.outputs),
+                             padded.data<float>(), impl_->forward_panels.data<float>(), bias, y);
       return;
     }
   }
-  conv_reference::forward(impl_->shape, x, impl_->w.data<T>(), y);
+  conv_reference::forward(s, x, impl_->w.data<T>(), y);
+  for (int64_t i = 0; bias && i < s.output_size(); ++i) y[i] += bias[i % s.outputs];
 }
 
 template <class T>
 void ConvWeights::input_gradient(const T* dy, T* dx, Workspace& workspace) const {
   if constexpr (std::is_same_v<T, float>) {
+    if (impl_->fast_backward && impl_->winograd) {
+      const WinogradConv conv = impl_->winograd_backward();
+      const Tensor scratch = Impl::winograd_scratch(conv, kWinogradStrip, workspace);
+      choice().winograd.convolve(conv, dy, impl_->backward_panels.data<float>(), nullptr, dx,
+                                 scratch.data<float>());
+      return;
+    }
     if (impl_->fast_backward) {
       const ConvShape& s = impl_->shape;
       const int64_t border = impl_->before + impl_->after;
@@ -257,8 +307,8 @@ void ConvWeights::input_gradient(const T* dy, T* dx, Workspace& workspace) const
           Tensor::empty({s.out_h() + border, s.out_w() + border, s.outputs}, DType::f32, workspace);
       pad_image(dy, s.out_h(), s.out_w(), s.outputs, impl_->before, impl_->after, padded.data<float>());
       for (const GatherTables& tables : impl_->backward)
-        choice().kernels.gather(tables.view(impl_->taps(), s.outputs, s.channels), padded.data<float>(),
-                                impl_->backward_panels.data<float>(), dx);
+        choice().direct.gather(tables.view(impl_->taps(), s.outputs, s.channels), padded.data<float>(),
+                               impl_->backward_panels.data<float>(), nullptr, dx);
       return;
     }
   }
@@ -266,10 +316,18 @@ void ConvWeights::input_gradient(const T* dy, T* dx, Workspace& workspace) const
 }
 
 template <class T>
-void ConvWeights::weight_gradient(const T* x, const T* dy, T* dw, Workspace& workspace) const {
+void ConvWeights::weight_gradient(const T* x, const T* dy, T* dw, bool accumulate,
+                                  Workspace& workspace) const {
+  const ConvShape& s = impl_->shape;
   if constexpr (std::is_same_v<T, float>) {
+    if (impl_->winograd) {
+      const WinogradConv conv = impl_->winograd_forward();
+      const Tensor scratch = Impl::winograd_scratch(conv, kWinogradGradientStrip, workspace);
+      choice().winograd.weight_gradient(conv, x, dy, dw, accumulate, scratch.data<float>());
+      return;
+    }
     if (impl_->fast_forward) {
-      const ConvShape& s = impl_->shape;
+      if (!accumulate) std::fill_n(dw, s.weight_size(), 0.0f);
       const Tensor padded = impl_->padded_input(x, workspace);
       const WeightGradient conv{static_cast<int64_t>(impl_->row_offset.size()),
                                 impl_->row_offset.data(),
@@ -278,18 +336,19 @@ void ConvWeights::weight_gradient(const T* x, const T* dy, T* dw, Workspace& wor
                                 s.stride * s.channels,
                                 s.stride * impl_->padded_w() * s.channels,
                                 s.outputs};
-      choice().kernels.weight_gradient(conv, padded.data<float>(), dy, dw);
+      choice().direct.weight_gradient(conv, padded.data<float>(), dy, dw);
       return;
     }
   }
-  conv_reference::weight_gradient(impl_->shape, x, dy, dw);
+  if (!accumulate) std::fill_n(dw, s.weight_size(), T{0});
+  conv_reference::weight_gradient(s, x, dy, dw);
 }
 
-template void ConvWeights::forward(const float*, float*, Workspace&) const;
-template void ConvWeights::forward(const double*, double*, Workspace&) const;
+template void ConvWeights::forward(const float*, const float*, float*, Workspace&) const;
+template void ConvWeights::forward(const double*, const double*, double*, Workspace&) const;
 template void ConvWeights::input_gradient(const float*, float*, Workspace&) const;
 template void ConvWeights::input_gradient(const double*, double*, Workspace&) const;
-template void ConvWeights::weight_gradient(const float*, const float*, float*, Workspace&) const;
-template void ConvWeights::weight_gradient(const double*, const double*, double*, Workspace&) const;
+template void ConvWeights::weight_gradient(const float*, const float*, float*, bool, Workspace&) const;
+template void ConvWeights::weight_gradient(const double*, const double*, double*, bool, Workspace&) const;
 
 }  // namespace pergrad

@@ -2,11 +2,13 @@
 //
 // 1. Every function works on one image and one thread: a result depends on that image and the weights
 //    alone.
-// 2. The order of additions in each output is fixed (taps, then input channels; for the weight gradient
-//    rows of pixels), so results depend on neither threads nor the batch.
+// 2. The order of additions in each output is fixed by the shape, so results depend on neither threads nor
+//    the batch.
 // 3. The reference (namespace conv_reference) is five nested loops in any type. The fast kernels exist for
 //    float where the channel count that is written is a multiple of 16, in three builds of one source
-//    (core/isa/conv_direct.cpp), chosen at run time; elsewhere the reference runs.
+//    (core/isa/), chosen at run time; elsewhere the reference runs. Two ways: direct (any kernel and stride),
+//    and Winograd's F(2x2, 3x3) for 3x3 kernels at stride 1 between multiples of 16 channels, which takes 16
+//    products where the direct way takes 36.
 #pragma once
 
 #include "core/tensor.h"
@@ -14,6 +16,7 @@
 #include <cstdint>
 #include <memory>
 #include <string>
+#include <type_traits>
 
 namespace pergrad {
 
@@ -52,21 +55,28 @@ template <class T>
 void weight_gradient(const ConvShape& s, const T* x, const T* dy, T* dw);
 }  // namespace conv_reference
 
+// How a convolution runs; `automatic` is Winograd's way where it exists.
+enum class ConvAlgorithm { automatic, direct };
+
 // The weights of one convolution, laid out for the kernels once per step; read by all threads.
 class ConvWeights {
  public:
   // w [K, K, C, O].  `wants_input_gradient`: also lay out what input_gradient() needs.
-  ConvWeights(const ConvShape& shape, const Tensor& w, bool wants_input_gradient);
+  ConvWeights(const ConvShape& shape, const Tensor& w, bool wants_input_gradient,
+              ConvAlgorithm algorithm = ConvAlgorithm::automatic);
   ~ConvWeights();
   const ConvShape& shape() const;
+  // w has new values: lays them out again. No other thread may read meanwhile.
+  void update();
 
   // As in conv_reference; x, y, dy, dx, dw of the dtype of w; scratch memory from the workspace.
+  // bias [O] is added to every pixel of y; null: nothing is. accumulate: dw += rather than dw =.
   template <class T>
-  void forward(const T* x, T* y, Workspace& workspace) const;
+  void forward(const T* x, const std::type_identity_t<T>* bias, T* y, Workspace& workspace) const;
   template <class T>
   void input_gradient(const T* dy, T* dx, Workspace& workspace) const;
   template <class T>
-  void weight_gradient(const T* x, const T* dy, T* dw, Workspace& workspace) const;
+  void weight_gradient(const T* x, const T* dy, T* dw, bool accumulate, Workspace& workspace) const;
 
  private:
   struct Impl;

@@ -2,7 +2,7 @@
 // against each other; the reference against a definition written differently.
 #include "core/conv.h"
 #include "core/philox.h"
-#include "core/conv_direct.h"
+#include "core/conv_builds.h"
 #include "tests/support/compare.h"
 #include "tests/support/guards.h"
 #include "tests/support/tolerance.h"
@@ -62,9 +62,9 @@ TEST(Conv, FastKernelsAgreeWithTheDoubleReference) {
     const ConvWeights weights(s, w, true);
     Guarded<float> y(s.output_size(), 99), dx(s.input_size(), 99), sum(s.weight_size());
     std::copy_n(dw.data<float>(), dw.size(), sum.data());
-    weights.forward(x.data<float>(), y.data(), workspace);
+    weights.forward(x.data<float>(), nullptr, y.data(), workspace);
     weights.input_gradient(dy.data<float>(), dx.data(), workspace);
-    weights.weight_gradient(x.data<float>(), dy.data<float>(), sum.data(), workspace);
+    weights.weight_gradient(x.data<float>(), dy.data<float>(), sum.data(), true, workspace);
     EXPECT_TRUE(y.intact() && dx.intact() && sum.intact());
     EXPECT_LE(normalised_error(as_tensor(y.values()), y64), kFloatOpTolerance);
     EXPECT_LE(normalised_error(as_tensor(dx.values()), dx64), kFloatOpTolerance);
@@ -136,17 +136,18 @@ TEST(Conv, AStepThatWantsNoInputGradientStillHasOne) {
 
 struct Build {
   const char* name;
-  const ConvKernels& kernels;
+  const DirectKernels& kernels;
+  const WinogradKernels& winograd;
   bool fused;  // with fused multiply-add: these give the same bits as each other
 };
 
 std::vector<Build> builds() {
-  std::vector<Build> all = {{"baseline", conv_kernels_baseline(), false}};
+  std::vector<Build> all = {{"baseline", direct_kernels_baseline(), winograd_kernels_baseline(), false}};
   if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("bmi2"))
-    all.push_back({"x86-64-v3", conv_kernels_x86_64_v3(), true});
+    all.push_back({"x86-64-v3", direct_kernels_x86_64_v3(), winograd_kernels_x86_64_v3(), true});
   if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vl") &&
       __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq"))
-    all.push_back({"x86-64-v4", conv_kernels_x86_64_v4(), true});
+    all.push_back({"x86-64-v4", direct_kernels_x86_64_v4(), winograd_kernels_x86_64_v4(), true});
   return all;
 }
 
@@ -198,7 +199,7 @@ TEST(ConvBuilds, GatherDoesWhatItsContractSays) {
       Guarded<float> panels(w.size()), out(pixels * out_channels, 99);
       build.kernels.pack(w.data<float>(), all_taps, in_channels, out_channels, in_channels * out_channels,
                          out_channels, 1, panels.data());
-      build.kernels.gather(conv, in.data<float>(), panels.data(), out.data());
+      build.kernels.gather(conv, in.data<float>(), panels.data(), nullptr, out.data());
       EXPECT_TRUE(panels.intact() && out.intact());
       EXPECT_LE(normalised_error(as_tensor(out.values()), wanted), kFloatOpTolerance);
       if (!build.fused) continue;
@@ -242,6 +243,128 @@ TEST(ConvBuilds, WeightGradientDoesWhatItsContractSays) {
       if (fused.empty()) fused = dw.values();
       EXPECT_TRUE(same_bits(as_tensor(fused), as_tensor(dw.values())));
     }
+  }
+}
+
+// Small integers: every number on the way is a multiple of 1/4 that float holds, so Winograd's way must give
+// the integers of the plain loops, not only numbers near them.
+TEST(ConvBuilds, WinogradIsExactOnSmallIntegers) {
+  PhiloxStream random(13, 1);
+  const auto integers = [&](int64_t n) {
+    Tensor t = Tensor::empty({n}, DType::f32);
+    for (float& v : t.values<float>()) v = static_cast<float>(random.below(7)) - 3;
+    return t;
+  };
+  for (int trial = 0; trial < 60; ++trial) {
+    ConvShape s{1 + random.below(19),
+                1 + random.below(19),
+                pick(random, {16, 32, 48}),
+                pick(random, {16, 32, 48, 80}),
+                3,
+                1,
+                random.below(3)};
+    if (s.height + 2 * s.pad < 3 || s.width + 2 * s.pad < 3) continue;
+    const Tensor x = integers(s.input_size()), w = integers(s.weight_size()), dy = integers(s.output_size()),
+                 bias = integers(s.outputs), before = integers(s.weight_size());
+    std::vector<float> y(static_cast<size_t>(s.output_size())), dx(static_cast<size_t>(s.input_size()));
+    conv_reference::forward(s, x.data<float>(), w.data<float>(), y.data());
+    for (size_t i = 0; i < y.size(); ++i) y[i] += bias.data<float>()[static_cast<int64_t>(i) % s.outputs];
+    conv_reference::input_gradient(s, dy.data<float>(), w.data<float>(), dx.data());
+    const Tensor dw = before.clone();
+    conv_reference::weight_gradient(s, x.data<float>(), dy.data<float>(), dw.data<float>());
+
+    const auto conv = [](int64_t h, int64_t w_, int64_t pad, int64_t in, int64_t out) {
+      const int64_t out_h = h + 2 * pad - 2, out_w = w_ + 2 * pad - 2, tiles_w = (out_w + 1) / 2;
+      return WinogradConv{h, w_, out_h, out_w, pad, in, out, tiles_w, (out_h + 1) / 2 * tiles_w};
+    };
+    const WinogradConv forward = conv(s.height, s.width, s.pad, s.channels, s.outputs),
+                       backward = conv(s.out_h(), s.out_w(), 2 - s.pad, s.outputs, s.channels);
+    for (const Build& build : builds()) {
+      SCOPED_TRACE(concat(build.name, ' ', text(s)));
+      const auto scratch = [&](const WinogradConv& c, int64_t strip) {
+        return Guarded<float>(16 * std::min(strip, c.tiles) * (s.channels + s.outputs));
+      };
+      const auto panels = [&](int64_t in, int64_t out, int64_t in_stride, int64_t out_stride, bool rotated) {
+        std::vector<float> packed(static_cast<size_t>(s.weight_size()));
+        build.kernels.pack(w.data<float>(), 9, in, out, s.channels * s.outputs, in_stride, out_stride,
+                           packed.data());
+        Guarded<float> all(16 * in * out);
+        build.winograd.panels(packed.data(), in, out, rotated, all.data());
+        EXPECT_TRUE(all.intact());
+        return all.values();
+      };
+      Guarded<float> fast_y(s.output_size(), 99), fast_dx(s.input_size(), 99), fast_dw(s.weight_size());
+      Guarded<float> a = scratch(forward, kWinogradStrip), b = scratch(backward, kWinogradStrip),
+                     c = scratch(forward, kWinogradGradientStrip);
+      build.winograd.convolve(forward, x.data<float>(),
+                              panels(s.channels, s.outputs, s.outputs, 1, false).data(), bias.data<float>(),
+                              fast_y.data(), a.data());
+      build.winograd.convolve(backward, dy.data<float>(),
+                              panels(s.outputs, s.channels, 1, s.outputs, true).data(), nullptr,
+                              fast_dx.data(), b.data());
+      const bool accumulate = trial % 2 == 0;
+      std::copy_n(before.data<float>(), before.size(), fast_dw.data());
+      build.winograd.weight_gradient(forward, x.data<float>(), dy.data<float>(), fast_dw.data(), accumulate,
+                                     c.data());
+      EXPECT_TRUE(fast_y.intact() && fast_dx.intact() && fast_dw.intact() && a.intact() && b.intact() &&
+                  c.intact());
+      EXPECT_EQ(fast_y.values(), y);
+      EXPECT_EQ(fast_dx.values(), dx);
+      std::vector<float> wanted = {dw.data<float>(), dw.data<float>() + dw.size()};
+      if (!accumulate)
+        for (size_t i = 0; i < wanted.size(); ++i) wanted[i] -= before.data<float>()[i];
+      EXPECT_EQ(fast_dw.values(), wanted);
+    }
+  }
+}
+
+TEST(ConvBuilds, BuildsWithFusedMultiplyAddGiveTheSameWinogradBits) {
+  PhiloxStream random(14, 1);
+  for (int trial = 0; trial < 20; ++trial) {
+    const ConvShape s{2 + random.below(15), 2 + random.below(15), 32, 48, 3, 1, 1};
+    const auto seed = static_cast<uint64_t>(trial);
+    const Tensor x = random_tensor({s.input_size()}, DType::f32, seed),
+                 w = random_tensor({s.weight_size()}, DType::f32, seed + 100),
+                 dy = random_tensor({s.output_size()}, DType::f32, seed + 200);
+    const int64_t tiles_w = (s.width + 1) / 2;
+    const WinogradConv conv{s.height,  s.width, s.height,
+                            s.width,   1,       s.channels,
+                            s.outputs, tiles_w, (s.height + 1) / 2 * tiles_w};
+    std::vector<float> first_y, first_dw;
+    for (const Build& build : builds()) {
+      std::vector<float> packed(static_cast<size_t>(s.weight_size())), panels(packed.size() / 9 * 16),
+          scratch(static_cast<size_t>(16 * conv.tiles * (s.channels + s.outputs))),
+          y(static_cast<size_t>(s.output_size())), dw(packed.size());
+      build.kernels.pack(w.data<float>(), 9, s.channels, s.outputs, s.channels * s.outputs, s.outputs, 1,
+                         packed.data());
+      build.winograd.panels(packed.data(), s.channels, s.outputs, false, panels.data());
+      build.winograd.convolve(conv, x.data<float>(), panels.data(), nullptr, y.data(), scratch.data());
+      build.winograd.weight_gradient(conv, x.data<float>(), dy.data<float>(), dw.data(), false,
+                                     scratch.data());
+      if (!build.fused) continue;
+      if (first_y.empty()) first_y = y, first_dw = dw;
+      EXPECT_TRUE(same_bits(as_tensor(first_y), as_tensor(y))) << build.name << ' ' << text(s);
+      EXPECT_TRUE(same_bits(as_tensor(first_dw), as_tensor(dw))) << build.name << ' ' << text(s);
+    }
+  }
+}
+
+// The builds for processors that have it do use it: (1 + e)^2 - 1 - 2 e = e^2 only where the product is not
+// rounded before it is added.
+TEST(ConvBuilds, MultiplyAddIsFusedWhereTheProcessorHasIt) {
+  const float e = 0x1p-13f;
+  const std::vector<float> in = {1, 1 + e}, w = [&] {
+    std::vector<float> all(32);
+    for (size_t o = 0; o < 16; ++o) all[o] = -1 - 2 * e, all[16 + o] = 1 + e;
+    return all;
+  }();
+  const int32_t zero = 0;
+  const GatherConv conv{1, &zero, &zero, 1, &zero, &zero, 1, 2, 16};
+  for (const Build& build : builds()) {
+    std::vector<float> panels(32), out(16);
+    build.kernels.pack(w.data(), 1, 2, 16, 32, 16, 1, panels.data());
+    build.kernels.gather(conv, in.data(), panels.data(), nullptr, out.data());
+    EXPECT_EQ(out[0], build.fused ? e * e : 0.0f) << build.name;
   }
 }
 
