@@ -21,12 +21,14 @@ struct Conv2d : Node {
     const bool wants_dx = tape.needs_gradient(x);
     Tensor dx = wants_dx ? tape.empty(input.shape()) : Tensor();
     for (int64_t n = 0; n < examples; ++n) {
-      T* dw = tape.weight_gradient<T>(kernel.w, n);
+      bool accumulate = false;
+      T* dw = tape.weight_gradient<T>(kernel.w, n, accumulate);
       T* db = tape.weight_gradient<T>(bias, n);
       for (int64_t image = n * views; image < (n + 1) * views; ++image) {
         const T* g = dy.data<T>() + image * s.output_size();
-        kernel.prepared->weight_gradient(input.data<T>() + image * s.input_size(), g, dw, true,
+        kernel.prepared->weight_gradient(input.data<T>() + image * s.input_size(), g, dw, accumulate,
                                          tape.workspace());
+        accumulate = true;
         for (int64_t p = 0; p < s.out_h() * s.out_w(); ++p)
           for (int64_t o = 0; o < s.outputs; ++o) db[o] += g[p * s.outputs + o];
         if (wants_dx)
@@ -72,10 +74,13 @@ Var conv2d_on_gpu(Tape& tape, Var x, const ConvKernel& kernel, WeightVar bias) {
 
 ConvKernel conv_kernel(WeightTape& tape, WeightVar w, const ConvShape& shape, bool wants_input_gradient) {
   const Tensor values = tape.value(w);
-  if (tape.device().is_cpu())
-    return {w, shape, std::make_shared<const ConvWeights>(shape, values, wants_input_gradient), nullptr};
+  if (tape.device().is_cpu()) {
+    const auto prepared = std::make_shared<ConvWeights>(shape, values, wants_input_gradient);
+    tape.keep_fresh(w, [prepared] { prepared->update(); });
+    return {w, shape, prepared, nullptr};
+  }
   const auto conv = std::make_shared<GpuConv>(shape, values, tape.conv_settings());
-  tape.keep_fresh([conv] { conv->update(); });
+  tape.keep_fresh(w, [conv] { conv->update(); });
   return {w, shape, nullptr, conv};
 }
 

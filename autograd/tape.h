@@ -57,10 +57,14 @@ class Tape {
   const Tensor& value(WeightVar w) const { return weights_.value(w); }
   bool recording() const { return slots_ != nullptr; }
   bool needs_gradient(Var x) const { return slots_of(x).needs_gradient; }
-  // Row n of the gradient slot of a weight.
+  // Row n of the gradient slot of a weight, to add to, or to overwrite unless `accumulate`.
   template <class T>
   T* weight_gradient(WeightVar w, int64_t n) const {
     return slots_->row<T>(w, n);
+  }
+  template <class T>
+  T* weight_gradient(WeightVar w, int64_t n, bool& accumulate) const {
+    return slots_->row<T>(w, n, accumulate);
   }
   // All rows of it, on a GPU.
   GradientRows weight_rows(WeightVar w) const { return slots_->rows_of(w); }

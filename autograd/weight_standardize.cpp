@@ -12,19 +12,47 @@ namespace {
 //   dgain = sum dw' u,   dw = gain s (dw' - mean(dw') - u <u, dw'> [if the floor was not hit]),
 // because sum u^2 = 1 exactly there (var F s^2 = 1).
 struct Standardize : WeightNode {
-  WeightVar w, gain;
-  Tensor unit;                // u, like w
-  std::vector<double> scale;  // gain-free factor s [O]
-  std::vector<double> gains;  // [O]
-  std::vector<bool> floored;  // [O]
+  WeightVar gain;
+  Tensor values, gain_values;  // of w and gain
+  Tensor unit;                 // u, like w
+  std::vector<double> scale;   // gain-free factor s [O]
+  std::vector<double> gains;   // [O]
+  std::vector<bool> floored;   // [O]
 
+  void forward(const Tensor& standardized) {
+    dispatch(unit.dtype(), [&]<class T>() {
+      const T *value = values.data<T>(), *g = gain_values.data<T>();
+      T *u = unit.data<T>(), *out = standardized.data<T>();
+      const auto outputs = static_cast<int64_t>(scale.size());
+      const int64_t fan_in = unit.size() / outputs;
+      std::vector<double> mean(scale.size(), 0.0), squares(scale.size(), 0.0);
+      const auto each = [&](const auto& f) {  // f(position, channel), along memory
+        for (int64_t i = 0; i < fan_in; ++i)
+          for (int64_t o = 0; o < outputs; ++o) f(i * outputs + o, static_cast<size_t>(o));
+      };
+      each([&](int64_t at, size_t o) { mean[o] += value[at]; });
+      for (double& m : mean) m /= static_cast<double>(fan_in);
+      each([&](int64_t at, size_t o) { squares[o] += (value[at] - mean[o]) * (value[at] - mean[o]); });
+      for (size_t o = 0; o < scale.size(); ++o) {
+        floored[o] = squares[o] < kernels::kStandardizeFloor;  // var * fan_in is the sum of squares
+        scale[o] = 1.0 / std::sqrt(std::max(squares[o], kernels::kStandardizeFloor));
+        gains[o] = g[o];
+      }
+      each([&](int64_t at, size_t o) {
+        const double v = (value[at] - mean[o]) * scale[o];
+        u[at] = static_cast<T>(v);
+        out[at] = static_cast<T>(v * g[o]);
+      });
+    });
+  }
+
+  // dw takes the place of dw'.
   template <class T>
   void row(WeightSlots& slots, WeightVar output, int64_t n) const {
     const auto outputs = static_cast<int64_t>(scale.size());
     const int64_t fan_in = unit.size() / outputs;
-    const T* g = slots.row<T>(output, n);
+    T* g = slots.place<T>(output, n);
     const T* u = unit.data<T>();
-    T* dw = slots.row<T>(w, n);
     T* dgain = slots.row<T>(gain, n);
     std::vector<double> sum(scale.size(), 0.0), dot(scale.size(), 0.0);
     for (int64_t i = 0; i < fan_in; ++i)
@@ -43,8 +71,8 @@ struct Standardize : WeightNode {
     for (int64_t i = 0; i < fan_in; ++i)
       for (int64_t o = 0; o < outputs; ++o) {
         const int64_t at = i * outputs + o;
-        dw[at] += factor[static_cast<size_t>(o)] *
-                  (g[at] - mean[static_cast<size_t>(o)] - u[at] * along[static_cast<size_t>(o)]);
+        g[at] = factor[static_cast<size_t>(o)] *
+                (g[at] - mean[static_cast<size_t>(o)] - u[at] * along[static_cast<size_t>(o)]);
       }
   }
 
@@ -99,8 +127,8 @@ WeightVar standardize_on_gpu(WeightTape& tape, WeightVar w, WeightVar gain) {
       node->unit.device_data<float>(),   standardized.device_data<float>(),
       node->factor.device_data<float>(), node->slope.device_data<float>(),
       weights.size() / gains.size(),     gains.size()};
-  tape.keep_fresh([kernel, device] { launch_blocks(Gpu::of(device), kernel.blocks(), kernel); });
-  return tape.derive(std::move(standardized), std::move(node));
+  tape.keep_fresh(w, [kernel, device] { launch_blocks(Gpu::of(device), kernel.blocks(), kernel); });
+  return tape.derive(std::move(standardized), w, std::move(node));
 }
 
 }  // namespace
@@ -108,44 +136,20 @@ WeightVar standardize_on_gpu(WeightTape& tape, WeightVar w, WeightVar gain) {
 WeightVar weight_standardize(WeightTape& tape, WeightVar w, WeightVar gain) {
   const Tensor& weights = tape.value(w);
   const int64_t outputs = weights.dim(weights.rank() - 1);
-  const int64_t fan_in = weights.size() / outputs;
   PG_CHECK(tape.value(gain).size() == outputs, "weight_standardize: gain ",
            to_string(tape.value(gain).shape()), ", wanted [", outputs, "]");
   if (!tape.device().is_cpu()) return standardize_on_gpu(tape, w, gain);
   auto node = std::make_unique<Standardize>();
-  node->w = w;
   node->gain = gain;
+  node->values = weights;
+  node->gain_values = tape.value(gain);
   node->unit = Tensor::empty(weights.shape(), weights.dtype());
   node->scale.resize(static_cast<size_t>(outputs));
   node->gains.resize(static_cast<size_t>(outputs));
   node->floored.resize(static_cast<size_t>(outputs));
   Tensor standardized = Tensor::empty(weights.shape(), weights.dtype());
-  dispatch(weights.dtype(), [&]<class T>() {
-    const T* value = weights.data<T>();
-    const T* g = tape.value(gain).data<T>();
-    T* unit = node->unit.data<T>();
-    T* out = standardized.data<T>();
-    const auto channels = static_cast<size_t>(outputs);
-    std::vector<double> mean(channels, 0.0), squares(channels, 0.0);
-    const auto each = [&](const auto& f) {  // f(position, channel), along memory
-      for (int64_t i = 0; i < fan_in; ++i)
-        for (int64_t o = 0; o < outputs; ++o) f(i * outputs + o, static_cast<size_t>(o));
-    };
-    each([&](int64_t at, size_t o) { mean[o] += value[at]; });
-    for (double& m : mean) m /= static_cast<double>(fan_in);
-    each([&](int64_t at, size_t o) { squares[o] += (value[at] - mean[o]) * (value[at] - mean[o]); });
-    for (size_t o = 0; o < channels; ++o) {
-      node->floored[o] = squares[o] < kernels::kStandardizeFloor;  // var * fan_in is the sum of squares
-      node->scale[o] = 1.0 / std::sqrt(std::max(squares[o], kernels::kStandardizeFloor));
-      node->gains[o] = g[o];
-    }
-    each([&](int64_t at, size_t o) {
-      const double u = (value[at] - mean[o]) * node->scale[o];
-      unit[at] = static_cast<T>(u);
-      out[at] = static_cast<T>(u * g[o]);
-    });
-  });
-  return tape.derive(std::move(standardized), std::move(node));
+  tape.keep_fresh(w, [node = node.get(), standardized] { node->forward(standardized); });
+  return tape.derive(std::move(standardized), w, std::move(node));
 }
 
 }  // namespace pergrad

@@ -2,16 +2,22 @@
 // of the weights, which keep an example axis.
 //
 // 1. A weight has no example axis; its gradient slot is [N, *w]: a row for each example.
-// 2. Leaves are parameters: their slots are column ranges of the slab [N, P]. Derived weights (weight
-//    standardization) have slots of their own, from which finish() walks back to the leaves, row by row.
-// 3. Recorded once per step by one thread, then only read. On a GPU it is recorded once; each later step
-//    refreshes the values in place.
+// 2. Leaves are parameters: their slots are column ranges of the slab [N, P]. From the slots of derived
+// weights
+//    (weight standardization) finish() walks back to the leaves, row by row. On the processor a derived
+//    weight is gathered in the columns of the leaf that it is made of, so that a row stays in the cache.
+// 3. Recorded once; when the leaves have new values, refresh() computes in place what was derived from them.
+// 4. The first use of a slot overwrites it; finish() sets to zero what was never used. So no row depends on
+//    what its memory held before (a test fills it with NaN).
 #pragma once
 
+#include "core/exec.h"
 #include "core/gpu/conv.h"
 #include "core/tensor.h"
 
+#include <algorithm>
 #include <functional>
+#include <map>
 #include <memory>
 #include <string>
 #include <vector>
@@ -45,47 +51,64 @@ class WeightTape {
   DType activations() const;
   // A parameter whose gradient goes to columns [column, column + size) of the slab.
   WeightVar leaf(Tensor value, int64_t column);
-  // The result of an operation on weights.
-  WeightVar derive(Tensor value, std::unique_ptr<WeightNode> node);
+  // The result of an operation on weights, of the size of `from`. On the processor their gradients share a
+  // place: nothing else may use `from` then.
+  WeightVar derive(Tensor value, WeightVar from, std::unique_ptr<WeightNode> node);
   const Tensor& value(WeightVar w) const { return entries_.at(static_cast<size_t>(w.index)).value; }
   // P: columns taken by the leaves.
   int64_t columns() const { return columns_; }
   void clear();
-  // Runs `work`, now and at every refresh().
-  void keep_fresh(std::function<void()> work);
-  // The leaves have new values: computes again what was derived from them.
-  void refresh() const {
-    for (const auto& work : refresh_) work();
-  }
+  // Runs `work`, which computes something from w, now and at every refresh().
+  void keep_fresh(WeightVar w, std::function<void()> work);
+  // The leaves have new values: computes again what was derived from them, in the order of recording for each
+  // leaf; on the processor several leaves at a time.
+  void refresh(const CpuExec& exec) const;
 
  private:
   friend class WeightSlots;
   struct Entry {
     Tensor value;
-    int64_t column = -1;               // of a leaf
+    int64_t column = -1;               // of the leaf
+    int32_t leaf = -1;                 // that it is made of, or is
     std::unique_ptr<WeightNode> node;  // of a derived weight
+    bool shared = false;               // a leaf whose columns are a derived weight's
   };
   Device device_;
   GpuConvSettings conv_;
   std::vector<Entry> entries_;
-  std::vector<std::function<void()>> refresh_;
+  std::map<int32_t, std::vector<std::function<void()>>> refresh_;  // by leaf
+  std::map<int64_t, int64_t> taken_;                               // columns of the leaves: first -> end
   int64_t columns_ = 0;
 };
 
-// The gradient slots of N rows. Starts at zero; ops accumulate, once per view or as often as they are used.
-// On a GPU the first use of a slot overwrites it instead, and finish() sets to zero what was never used.
+// The gradient slots of N rows: ops add to them, once per view or as often as they are used.
 class WeightSlots {
  public:
   // slab [N, P] receives the leaves.
   WeightSlots(const WeightTape& tape, Tensor slab, Workspace& workspace);
   int64_t rows() const { return slab_.dim(0); }
-  // Row n of the gradient slot of w.
+  // Row n of the gradient slot of w, for an op that adds to it; on the processor.
   template <class T>
-  T* row(WeightVar w, int64_t n) const {
-    const auto i = static_cast<size_t>(w.index);
-    const Tensor& own = derived_.at(i);
-    if (own.defined()) return own.data<T>() + n * tape_.entries_[i].value.size();
-    return slab_.data<T>() + n * slab_.dim(1) + tape_.entries_[i].column;
+  T* row(WeightVar w, int64_t n) {
+    bool accumulate = false;
+    T* at = row<T>(w, n, accumulate);
+    if (!accumulate) std::fill_n(at, tape_.value(w).size(), T{0});
+    return at;
+  }
+  // The same for an op that overwrites it unless `accumulate`.
+  template <class T>
+  T* row(WeightVar w, int64_t n, bool& accumulate) {
+    PG_CHECK(!tape_.entries_.at(static_cast<size_t>(w.index)).shared,
+             "weight slots: a weight is used by itself and through another made of it");
+    char& used = used_[static_cast<size_t>(w.index * rows() + n)];
+    accumulate = used;
+    used = true;
+    return place<T>(w, n);
+  }
+  // What was gathered for row n of w, for a WeightNode, which may overwrite it with the gradient of its leaf.
+  template <class T>
+  T* place(WeightVar w, int64_t n) const {
+    return slab_.data<T>() + n * slab_.dim(1) + tape_.entries_[static_cast<size_t>(w.index)].column;
   }
   const WeightTape& tape() const { return tape_; }
   // All rows of the slot of w, to be written to as it says; on a GPU.
@@ -100,8 +123,8 @@ class WeightSlots {
   void finish_on_gpu();
   const WeightTape& tape_;
   Tensor slab_;
-  std::vector<Tensor> derived_;  // undefined for leaves
-  std::vector<bool> used_;       // on a GPU
+  std::vector<Tensor> derived_;  // on a GPU; undefined for leaves
+  std::vector<char> used_;       // [weights, N]; on a GPU [weights]
 };
 
 }  // namespace pergrad

@@ -149,6 +149,7 @@ struct ConvWeights::Impl {
   bool fast_backward = false;
   bool winograd = false;  // both of them
   Tensor forward_panels, backward_panels;
+  Tensor taps_of_panels;  // on the way to Winograd's
   GatherTables forward;
   std::vector<GatherTables> backward;  // one per residue class of the stride
   int64_t before = 0, after = 0;       // zeros around dy for the input gradient
@@ -205,21 +206,21 @@ struct ConvWeights::Impl {
   }
 
   // Panels of the weights for `to` outputs of `from` inputs each.
-  Tensor packed(int64_t from, int64_t to, int64_t in_stride, int64_t out_stride, bool rotated) const {
-    const ConvShape& s = shape;
-    const Tensor panels = Tensor::empty({s.weight_size()}, DType::f32);
-    choice().direct.pack(w.data<float>(), taps(), from, to, s.channels * s.outputs, in_stride, out_stride,
-                         panels.data<float>());
-    if (!winograd) return panels;
-    Tensor places = Tensor::empty({from * to * 16}, DType::f32);
-    choice().winograd.panels(panels.data<float>(), from, to, rotated, places.data<float>());
-    return places;
+  void pack(int64_t from, int64_t to, int64_t in_stride, int64_t out_stride, bool rotated, Tensor& panels) {
+    const int64_t places = winograd ? 16 : taps();
+    if (!panels.defined()) panels = Tensor::empty({places * from * to}, DType::f32);
+    if (winograd && !taps_of_panels.defined())
+      taps_of_panels = Tensor::empty({shape.weight_size()}, DType::f32);
+    const Tensor& packed = winograd ? taps_of_panels : panels;
+    choice().direct.pack(w.data<float>(), taps(), from, to, shape.channels * shape.outputs, in_stride,
+                         out_stride, packed.data<float>());
+    if (winograd) choice().winograd.panels(packed.data<float>(), from, to, rotated, panels.data<float>());
   }
 
   void lay_out() {
     const ConvShape& s = shape;
-    if (fast_forward) forward_panels = packed(s.channels, s.outputs, s.outputs, 1, false);
-    if (fast_backward) backward_panels = packed(s.outputs, s.channels, 1, s.outputs, true);
+    if (fast_forward) pack(s.channels, s.outputs, s.outputs, 1, false, forward_panels);
+    if (fast_backward) pack(s.outputs, s.channels, 1, s.outputs, true, backward_panels);
   }
 
   static WinogradConv winograd_conv(int64_t height, int64_t width, int64_t pad, int64_t in, int64_t out) {

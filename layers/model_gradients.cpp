@@ -39,7 +39,7 @@ ModelGradients::ModelGradients(Model& model, CpuExec exec)
 }
 
 PerExampleGradient ModelGradients::rows(ExampleBatch&& batch) {
-  const WeightTape& weights = model_.prepared();
+  const WeightTape& weights = model_.prepared(exec_);
   const DType type = model_.parameters().flat().dtype();
   const int64_t rows = batch.rows(), columns = parameter_count();
   PG_CHECK(batch.images.dtype() == type, "model: images and parameters differ in type");
@@ -49,8 +49,8 @@ PerExampleGradient ModelGradients::rows(ExampleBatch&& batch) {
 
   exec_.for_each_row(rows, [&](int64_t n, int thread) {
     Workspace& workspace = *workspaces_[static_cast<size_t>(thread)];
+    if (!batch.is_real[static_cast<size_t>(n)]) return slab.rows(n, n + 1).fill(0);
     WeightSlots slots(weights, slab.rows(n, n + 1), workspace);
-    if (!batch.is_real[static_cast<size_t>(n)]) return;
     const auto views_of = [&](const Tensor& all, int64_t first, int64_t last) {
       Shape flat = all.shape();
       flat.erase(flat.begin());
@@ -101,7 +101,7 @@ Tensor predict_on_gpu(Model& model, const Tensor& images) {
 
 Tensor predict(Model& model, const Tensor& images, const CpuExec& exec) {
   if (!model.device().is_cpu()) return predict_on_gpu(model, images);
-  const WeightTape& weights = model.prepared();
+  const WeightTape& weights = model.prepared(exec);
   const auto workspaces = make_workspaces(exec.threads);
   Tensor logits = Tensor::empty({images.dim(0), model.labels()}, images.dtype());
   exec.for_each_row(images.dim(0), [&](int64_t n, int thread) {

@@ -32,13 +32,14 @@ std::string Model::title() const {
   return settings_.name;
 }
 
-const WeightTape& Model::prepared() {
+const WeightTape& Model::prepared(const CpuExec& exec) {
   if (prepared_version_ == parameters_.version()) return weights_;
-  if (!device().is_cpu() && prepared_version_ > 0) {
-    weights_.refresh();
+  if (prepared_for_.defined() && prepared_for_.device_bytes() == parameters_.flat().device_bytes()) {
+    weights_.refresh(exec);
   } else {
     weights_.clear();
     root_->prepare(weights_);
+    prepared_for_ = parameters_.flat();
   }
   prepared_version_ = parameters_.version();
   return weights_;

@@ -36,9 +36,9 @@ class Model {
   Parameters& parameters() { return parameters_; }
   const Parameters& parameters() const { return parameters_; }
 
-  // The weight tape for the present values; made again when the parameters changed (on a GPU: refreshed in
-  // place, so that captured work stays valid). One thread.
-  const WeightTape& prepared();
+  // The weight tape for the present values; what is derived from the parameters is computed again, in place,
+  // when they changed. One thread calls it; exec: how many work.
+  const WeightTape& prepared(const CpuExec& exec = {});
   // Logits [N, V, L] of images [N, V, H, W, C]; after prepared(). Any thread.
   Var forward(Tape& tape, Var images) const { return root_->forward(tape, images); }
 
@@ -49,6 +49,7 @@ class Model {
   Parameters parameters_;
   ModulePtr root_;
   WeightTape weights_;
+  Tensor prepared_for_;  // the array of parameters that weights_ reads
   uint64_t prepared_version_ = 0;
 };
 

@@ -155,14 +155,50 @@ TEST(Tape, DerivedWeightsWalkBackToTheLeavesRowByRow) {
   const WeightVar standardized = weight_standardize(s.tape, s.w_var, s.tape.leaf(gain, 6));
   Workspace workspace;
   const Tensor slab = Tensor::empty({2, 8}, DType::f64);
+  slab.fill(std::nan(""));  // what its memory held before must not matter
   WeightSlots slots(s.tape, slab, workspace);
   Tape tape(s.tape, &slots, workspace);
   tape.backward(
       soft_cross_entropy(tape, linear(tape, tape.input(s.x), standardized, s.b_var), s.targets, s.weights));
-  for (int i = 0; i < 4; ++i) EXPECT_EQ(slab.data<double>()[i], 0) << "nothing before finish()";
   slots.finish();
   EXPECT_NE(slab.data<double>()[6], 0);
   for (int i = 0; i < 8; ++i) EXPECT_EQ(slab.data<double>()[8 + i], 0);
+}
+
+TEST(Tape, SlotsThatNothingUsedAndColumnsOfNobodyAreZero) {
+  Small s;  // w in columns 0 to 4, b in 4 to 6
+  const WeightVar late = s.tape.leaf(doubles({2}, {1, 2}), 9);
+  const WeightVar derived = weight_standardize(s.tape, s.tape.leaf(doubles({2, 2}, {1, 2, 3, 5}), 12),
+                                               s.tape.leaf(doubles({2}, {1, 1}), 16));
+  (void)late, (void)derived;
+  Workspace workspace;
+  const Tensor slab = Tensor::empty({2, 20}, DType::f64);
+  slab.fill(std::nan(""));
+  WeightSlots slots(s.tape, slab, workspace);
+  Tape tape(s.tape, &slots, workspace);
+  tape.backward(
+      soft_cross_entropy(tape, linear(tape, tape.input(s.x), s.w_var, s.b_var), s.targets, s.weights));
+  slots.finish();
+  for (int n = 0; n < 2; ++n)
+    for (int i = 0; i < 20; ++i) {
+      const double v = slab.data<double>()[20 * n + i];
+      EXPECT_TRUE(i < 6 ? std::isfinite(v) : v == 0) << "row " << n << " column " << i << ": " << v;
+    }
+}
+
+TEST(Tape, AColumnHasOneOwner) {
+  Small s;
+  const auto leaf_at = [&](int64_t column) {
+    return message_of([&] { s.tape.leaf(doubles({2}, {1, 2}), column); });
+  };
+  EXPECT_EQ(leaf_at(3), "weight: leaf at column 3, which is not free");
+  EXPECT_EQ(leaf_at(5), "weight: leaf at column 5, which is not free");
+  // A weight and what is made of it gather in one place: using both is refused.
+  const WeightVar standardized = weight_standardize(s.tape, s.w_var, s.tape.leaf(doubles({2}, {1, 1}), 6));
+  Workspace workspace;
+  WeightSlots slots(s.tape, Tensor::empty({2, 8}, DType::f64), workspace);
+  EXPECT_NE(message_of([&] { slots.row<double>(s.w_var, 0); }).find("used by itself"), std::string::npos);
+  EXPECT_NO_THROW(slots.row<double>(standardized, 0));
 }
 
 TEST(Tape, WrongUseIsNamed) {
