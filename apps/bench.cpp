@@ -11,6 +11,7 @@
 #include "dp/ledger.h"
 #include "dp/mechanism.h"
 #include "dp/nonprivate.h"
+#include "core/cpu.h"
 #include "core/philox.h"
 #include "layers/model_gradients.h"
 #include "layers/optimizer.h"
@@ -135,7 +136,7 @@ BenchResult bench_kernels(Console& console) {
   result.text = fmt::format(
       "convolutions, GFLOP/s on one thread: forward, input gradient, weight gradient ({} kernels; in "
       "brackets plain loops)\n",
-      conv_instruction_set());
+      instruction_set_name());
   const ConvShape shapes[] = {{28, 28, 1, 16, 8, 2, 3},    {32, 32, 3, 16, 3, 1, 1},
                               {32, 32, 16, 64, 3, 1, 1},   {32, 32, 64, 64, 3, 1, 1},
                               {32, 32, 64, 128, 3, 2, 1},  {32, 32, 64, 128, 1, 2, 0},
@@ -172,7 +173,7 @@ BenchResult bench_kernels(Console& console) {
   const double clip_ns = clip * 1e9 / (4 * kParameters), noise_ns = noise * 1e9 / kParameters,
                view_us = view * 1e6;
   result.json = {{"device", "cpu"},
-                 {"instruction_set", conv_instruction_set()},
+                 {"instruction_set", instruction_set_name()},
                  {"convolutions", convs},
                  {"clip_and_sum_ns_per_number", clip_ns},
                  {"noise_and_release_ns_per_number", noise_ns},
@@ -349,7 +350,7 @@ BenchResult bench_step(const Config& config, Console& console) {
                  {"views", settings.views()},
                  {"dtype", text_of(planned.precision)},
                  {"threads", exec.threads},
-                 {"instruction_set", conv_instruction_set()},
+                 {"instruction_set", instruction_set_name()},
                  {"private_views_per_second", private_rate},
                  {"nonprivate_views_per_second", nonprivate_rate},
                  {"private_to_nonprivate", private_rate / nonprivate_rate},
@@ -366,7 +367,7 @@ BenchResult bench_step(const Config& config, Console& console) {
       "  private      {:>10} views/s ({} at a batch of 4096; release and update {:.1f} ms a step)\n"
       "  non-private  {:>10} views/s\n  ratio        {:>10.2f}\n  peak memory  {:>10}\n{}",
       title, thousands(parameters), examples, settings.views(), exec.threads,
-      on_gpu ? Gpu::of(planned.device).title() : conv_instruction_set(), text_of(planned.precision),
+      on_gpu ? Gpu::of(planned.device).title() : instruction_set_name(), text_of(planned.precision),
       fmt::format("{:.1f}", private_rate), fmt::format("{:.1f}", large_batch), 1e3 * release_seconds,
       fmt::format("{:.1f}", nonprivate_rate), private_rate / nonprivate_rate,
       bytes_text(static_cast<double>(peak)), on_gpu ? "  " + planned.text + "\n" : "");

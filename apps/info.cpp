@@ -2,7 +2,7 @@
 #include "apps/info.h"
 
 #include "apps/console.h"
-#include "core/conv.h"
+#include "core/cpu.h"
 #include "core/device.h"
 #include "core/gpu/gpu.h"
 
@@ -27,7 +27,7 @@ InfoResult info() {
       {"cuda", cuda_versions()},
       {"devices", nlohmann::ordered_json::array({{{"name", "cpu"},
                                                   {"threads", omp_get_num_procs()},
-                                                  {"instruction_set", conv_instruction_set()}}})},
+                                                  {"instruction_set", instruction_set_name()}}})},
       {"libraries",
        {{"fmt", fmt::format("{}.{}.{}", FMT_VERSION / 10000, FMT_VERSION / 100 % 100, FMT_VERSION % 100)},
         {"nlohmann_json", fmt::format("{}.{}.{}", NLOHMANN_JSON_VERSION_MAJOR, NLOHMANN_JSON_VERSION_MINOR,
@@ -39,7 +39,7 @@ InfoResult info() {
         {"libjpeg", fmt::format("{}", JPEG_LIB_VERSION)},
         {"openssl", OpenSSL_version(OPENSSL_VERSION)}}}};
   result.text = fmt::format("pergrad {} (g++ {})\n  {:<13} {} threads, {} kernels\n  {:<13} {}\n", PG_VERSION,
-                            __VERSION__, "cpu", omp_get_num_procs(), conv_instruction_set(), "cuda",
+                            __VERSION__, "cpu", omp_get_num_procs(), instruction_set_name(), "cuda",
                             cuda_versions() == "none" ? "not in this build" : cuda_versions());
   for (int i = 0; i < cuda_device_count(); ++i) {
     Json device{{"name", Device{Device::Kind::cuda, i}.name()}};

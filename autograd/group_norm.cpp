@@ -1,6 +1,7 @@
 // group_norm, and the same with a ReLU before it.
 #include "autograd/group_norm_blocks.h"
 #include "autograd/group_norm_kernels.h"
+#include "autograd/isa_kernels.h"
 #include "autograd/ops.h"
 
 #include <algorithm>
@@ -10,39 +11,84 @@ namespace {
 
 using kernels::SlabPlan;
 
+// On the processor. Float images of 16 channels or a multiple go through the vector kernels, others through
+// the plain ones that they are tested against.
 struct GroupNorm : Node {
   Var x;
   WeightVar gamma, beta;
   int64_t groups;
+  bool relu;
   Tensor input, mean, rstd;
 
-  const char* name() const override { return "group_norm"; }
-  size_t saved_bytes() const override {
-    return static_cast<size_t>(input.size()) * size_of(input.dtype()) + static_cast<size_t>(mean.size()) * 16;
+  const char* name() const override { return relu ? "relu_group_norm" : "group_norm"; }
+  size_t saved_bytes() const override { return input.byte_size() + mean.byte_size() + rstd.byte_size(); }
+  int64_t images() const { return input.dim(0) * input.dim(1); }
+  NormImage image() const {
+    return {input.dim(2) * input.dim(3), input.dim(3), input.dim(4), groups, relu,
+            kernels::kGroupNormEpsilon};
+  }
+  bool by_vectors() const { return input.dtype() == DType::f32 && input.dim(4) % kIsaChannels == 0; }
+
+  void forward(Tape& tape, const Tensor& y) const {
+    const NormImage shape = image();
+    const int64_t size = shape.pixels * shape.channels;
+    dispatch(input.dtype(), [&]<class T>() {
+      for (int64_t i = 0; i < images(); ++i) {
+        const T* in = input.data<T>() + i * size;
+        double *m = mean.data<double>() + i * groups, *r = rstd.data<double>() + i * groups;
+        const T *scale = tape.value(gamma).data<T>(), *shift = tape.value(beta).data<T>();
+        if constexpr (std::is_same_v<T, float>)
+          if (by_vectors()) {
+            isa_kernels().group_norm(shape, in, scale, shift, y.data<float>() + i * size, m, r);
+            continue;
+          }
+        kernels::group_norm(shape, in, scale, shift, y.data<T>() + i * size, m, r);
+      }
+    });
   }
 
+  // Adds what x got from elsewhere (the other branch of a residual block) in the same pass.
   void backward(Tape& tape, const Tensor& dy) override {
     const bool wants_dx = tape.needs_gradient(x);
+    const Tensor more = wants_dx ? tape.take_gradient(x) : Tensor();
     Tensor dx = wants_dx ? tape.empty(input.shape()) : Tensor();
-    const int64_t views = input.dim(1);
+    const NormImage shape = image();
+    const int64_t size = shape.pixels * shape.channels, views = input.dim(1);
     dispatch(input.dtype(), [&]<class T>() {
-      const kernels::GroupNormBackward<T> kernel{input.dim(2) * input.dim(3),
-                                                 input.dim(3),
-                                                 input.dim(4),
-                                                 groups,
-                                                 input.data<T>(),
-                                                 dy.data<T>(),
-                                                 tape.value(gamma).data<T>(),
-                                                 mean.data<double>(),
-                                                 rstd.data<double>(),
-                                                 wants_dx ? dx.data<T>() : nullptr};
-      for (int64_t n = 0; n < input.dim(0); ++n)
-        for (int64_t v = 0; v < views; ++v)
-          kernel(n * views + v, tape.weight_gradient<T>(gamma, n), tape.weight_gradient<T>(beta, n));
+      for (int64_t i = 0; i < images(); ++i) {
+        const auto at = [&](const Tensor& t) { return t.defined() ? t.data<T>() + i * size : nullptr; };
+        const double *m = mean.data<double>() + i * groups, *r = rstd.data<double>() + i * groups;
+        const T* scale = tape.value(gamma).data<T>();
+        T *dgamma = tape.weight_gradient<T>(gamma, i / views),
+          *dbeta = tape.weight_gradient<T>(beta, i / views);
+        if constexpr (std::is_same_v<T, float>)
+          if (by_vectors()) {
+            isa_kernels().group_norm_backward(shape, at(input), at(dy), at(more), scale, m, r, at(dx), dgamma,
+                                              dbeta);
+            continue;
+          }
+        kernels::group_norm_backward(shape, at(input), at(dy), at(more), scale, m, r, at(dx), dgamma, dbeta);
+      }
     });
     if (wants_dx) tape.accumulate(x, std::move(dx));
   }
 };
+
+Var group_norm_on_processor(Tape& tape, Var x, WeightVar gamma, WeightVar beta, int64_t groups, bool relu) {
+  const Tensor& input = tape.value(x);
+  auto node = std::make_unique<GroupNorm>();
+  node->x = x;
+  node->gamma = gamma;
+  node->beta = beta;
+  node->groups = groups;
+  node->relu = relu;
+  node->input = input;
+  node->mean = tape.empty({input.dim(0), input.dim(1), groups}, DType::f64);
+  node->rstd = tape.empty({input.dim(0), input.dim(1), groups}, DType::f64);
+  Tensor y = tape.empty(input.shape());
+  node->forward(tape, y);
+  return tape.record(std::move(y), std::move(node));
+}
 
 // ---------------------------------------------------------------- on a GPU
 
@@ -160,31 +206,13 @@ void check_group_norm(const Tape& tape, Var x, WeightVar gamma, WeightVar beta, 
 Var relu_group_norm(Tape& tape, Var x, WeightVar gamma, WeightVar beta, int64_t groups) {
   check_group_norm(tape, x, gamma, beta, groups);
   if (tape.on_gpu()) return group_norm_on_gpu<true>(tape, x, gamma, beta, groups);
-  return group_norm(tape, relu(tape, x), gamma, beta, groups);
+  return group_norm_on_processor(tape, x, gamma, beta, groups, true);
 }
 
 Var group_norm(Tape& tape, Var x, WeightVar gamma, WeightVar beta, int64_t groups) {
   check_group_norm(tape, x, gamma, beta, groups);
   if (tape.on_gpu()) return group_norm_on_gpu<false>(tape, x, gamma, beta, groups);
-  const Tensor& input = tape.value(x);
-  const int64_t channels = input.dim(4);
-  auto node = std::make_unique<GroupNorm>();
-  node->x = x;
-  node->gamma = gamma;
-  node->beta = beta;
-  node->groups = groups;
-  node->input = input;
-  node->mean = Tensor::empty({input.dim(0), input.dim(1), groups}, DType::f64, tape.workspace());
-  node->rstd = Tensor::empty({input.dim(0), input.dim(1), groups}, DType::f64, tape.workspace());
-  Tensor y = tape.empty(input.shape());
-  dispatch(input.dtype(), [&]<class T>() {
-    CpuExec{1}.for_each(
-        input.dim(0) * input.dim(1),
-        kernels::GroupNormForward<T>{input.dim(2) * input.dim(3), input.dim(3), channels, groups,
-                                     input.data<T>(), tape.value(gamma).data<T>(), tape.value(beta).data<T>(),
-                                     y.data<T>(), node->mean.data<double>(), node->rstd.data<double>()});
-  });
-  return tape.record(std::move(y), std::move(node));
+  return group_norm_on_processor(tape, x, gamma, beta, groups, false);
 }
 
 }  // namespace pergrad

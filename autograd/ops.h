@@ -46,8 +46,8 @@ Var linear(Tape& tape, Var x, WeightVar w, WeightVar bias);
 //   Source: Wu and He 2018, eq. 1; biased variance, eps 1e-5 inside the root.
 Var group_norm(Tape& tape, Var x, WeightVar gamma, WeightVar beta, int64_t groups);
 
-// relu_group_norm(x, ...) = group_norm(relu(x), ...). On a GPU one pass, which also adds the gradient that x
-// has from elsewhere (the other branch of a residual block).
+// relu_group_norm(x, ...) = group_norm(relu(x), ...) in one pass; its way back also adds the gradient that x
+// has from elsewhere (the other branch of a residual block).   Saves: x, not relu(x).
 Var relu_group_norm(Tape& tape, Var x, WeightVar gamma, WeightVar beta, int64_t groups);
 
 // relu(x) = max(x, 0); NaN stays NaN.   Saves: y.   Domain: the derivative at 0 is taken as 0.

@@ -1,4 +1,5 @@
 // Weight standardization: once per step forward, once per example backward.
+#include "autograd/isa_kernels.h"
 #include "autograd/ops.h"
 #include "autograd/weight_kernels.h"
 #include "core/gpu/launch.h"
@@ -55,25 +56,31 @@ struct Standardize : WeightNode {
     const T* u = unit.data<T>();
     T* dgain = slots.row<T>(gain, n);
     std::vector<double> sum(scale.size(), 0.0), dot(scale.size(), 0.0);
-    for (int64_t i = 0; i < fan_in; ++i)
-      for (int64_t o = 0; o < outputs; ++o) {
-        const double v = g[i * outputs + o];
-        sum[static_cast<size_t>(o)] += v;
-        dot[static_cast<size_t>(o)] += v * u[i * outputs + o];
-      }
     std::vector<T> factor(scale.size()), mean(scale.size()), along(scale.size());
-    for (size_t o = 0; o < scale.size(); ++o) {
-      dgain[o] += static_cast<T>(dot[o]);
-      factor[o] = static_cast<T>(gains[o] * scale[o]);
-      mean[o] = static_cast<T>(sum[o] / static_cast<double>(fan_in));
-      along[o] = floored[o] ? T{0} : static_cast<T>(dot[o]);
-    }
-    for (int64_t i = 0; i < fan_in; ++i)
-      for (int64_t o = 0; o < outputs; ++o) {
-        const int64_t at = i * outputs + o;
-        g[at] = factor[static_cast<size_t>(o)] *
-                (g[at] - mean[static_cast<size_t>(o)] - u[at] * along[static_cast<size_t>(o)]);
+    const auto settle = [&] {
+      for (size_t o = 0; o < scale.size(); ++o) {
+        dgain[o] += static_cast<T>(dot[o]);
+        factor[o] = static_cast<T>(gains[o] * scale[o]);
+        mean[o] = static_cast<T>(sum[o] / static_cast<double>(fan_in));
+        along[o] = floored[o] ? T{0} : static_cast<T>(dot[o]);
       }
+    };
+    if constexpr (std::is_same_v<T, float>)
+      if (outputs % kIsaChannels == 0) {
+        isa_kernels().column_sums(g, u, fan_in, outputs, sum.data(), dot.data());
+        settle();
+        return isa_kernels().project(g, u, fan_in, outputs, factor.data(), mean.data(), along.data());
+      }
+    for (int64_t at = 0; at < fan_in * outputs; ++at) {
+      const double v = g[at];
+      sum[static_cast<size_t>(at % outputs)] += v;
+      dot[static_cast<size_t>(at % outputs)] += v * u[at];
+    }
+    settle();
+    for (int64_t at = 0; at < fan_in * outputs; ++at) {
+      const auto o = static_cast<size_t>(at % outputs);
+      g[at] = factor[o] * (g[at] - mean[o] - u[at] * along[o]);
+    }
   }
 
   void backward_row(WeightSlots& slots, WeightVar output, int64_t n) const override {

@@ -3,6 +3,7 @@
 #include "core/conv.h"
 
 #include "core/conv_builds.h"
+#include "core/cpu.h"
 #include "core/error.h"
 
 #include <algorithm>
@@ -80,24 +81,15 @@ template void weight_gradient(const ConvShape&, const double*, const double*, do
 
 namespace {
 
-struct Choice {
-  const DirectKernels& direct;
-  const WinogradKernels& winograd;
-  const char* name;
-};
-
-const Choice& choice() {
-  static const Choice kChoice = [] {
-    __builtin_cpu_init();
-    if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vl") &&
-        __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") &&
-        __builtin_cpu_supports("avx512cd"))
-      return Choice{direct_kernels_x86_64_v4(), winograd_kernels_x86_64_v4(), "x86-64-v4"};
-    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("bmi2"))
-      return Choice{direct_kernels_x86_64_v3(), winograd_kernels_x86_64_v3(), "x86-64-v3"};
-    return Choice{direct_kernels_baseline(), winograd_kernels_baseline(), "baseline"};
-  }();
-  return kChoice;
+const DirectKernels& direct() {
+  static const DirectKernels& kKernels =
+      of_this_processor(direct_kernels_baseline(), direct_kernels_x86_64_v3(), direct_kernels_x86_64_v4());
+  return kKernels;
+}
+const WinogradKernels& winograd_kernels() {
+  static const WinogradKernels& kKernels = of_this_processor(
+      winograd_kernels_baseline(), winograd_kernels_x86_64_v3(), winograd_kernels_x86_64_v4());
+  return kKernels;
 }
 
 constexpr int64_t kChannelMultiple = 16;  // what the widest build writes at once
@@ -139,8 +131,6 @@ void pad_image(const float* x, int64_t h, int64_t w, int64_t c, int64_t before, 
 }
 
 }  // namespace
-
-std::string conv_instruction_set() { return choice().name; }
 
 struct ConvWeights::Impl {
   ConvShape shape;
@@ -212,9 +202,9 @@ struct ConvWeights::Impl {
     if (winograd && !taps_of_panels.defined())
       taps_of_panels = Tensor::empty({shape.weight_size()}, DType::f32);
     const Tensor& packed = winograd ? taps_of_panels : panels;
-    choice().direct.pack(w.data<float>(), taps(), from, to, shape.channels * shape.outputs, in_stride,
-                         out_stride, packed.data<float>());
-    if (winograd) choice().winograd.panels(packed.data<float>(), from, to, rotated, panels.data<float>());
+    direct().pack(w.data<float>(), taps(), from, to, shape.channels * shape.outputs, in_stride, out_stride,
+                  packed.data<float>());
+    if (winograd) winograd_kernels().panels(packed.data<float>(), from, to, rotated, panels.data<float>());
   }
 
   void lay_out() {
@@ -276,14 +266,14 @@ void ConvWeights::forward(const T* x, const std::type_identity_t<T>* bias, T* y,
     if (impl_->winograd) {
       const WinogradConv conv = impl_->winograd_forward();
       const Tensor scratch = Impl::winograd_scratch(conv, kWinogradStrip, workspace);
-      choice().winograd.convolve(conv, x, impl_->forward_panels.data<float>(), bias, y,
-                                 scratch.data<float>());
+      winograd_kernels().convolve(conv, x, impl_->forward_panels.data<float>(), bias, y,
+                                  scratch.data<float>());
       return;
     }
     if (impl_->fast_forward) {
       const Tensor padded = impl_->padded_input(x, workspace);
-      choice().direct.gather(impl_->forward.view(s.kernel, s.kernel * s.channels, s.outputs),
-                             padded.data<float>(), impl_->forward_panels.data<float>(), bias, y);
+      direct().gather(impl_->forward.view(s.kernel, s.kernel * s.channels, s.outputs), padded.data<float>(),
+                      impl_->forward_panels.data<float>(), bias, y);
       return;
     }
   }
@@ -297,8 +287,8 @@ void ConvWeights::input_gradient(const T* dy, T* dx, Workspace& workspace) const
     if (impl_->fast_backward && impl_->winograd) {
       const WinogradConv conv = impl_->winograd_backward();
       const Tensor scratch = Impl::winograd_scratch(conv, kWinogradStrip, workspace);
-      choice().winograd.convolve(conv, dy, impl_->backward_panels.data<float>(), nullptr, dx,
-                                 scratch.data<float>());
+      winograd_kernels().convolve(conv, dy, impl_->backward_panels.data<float>(), nullptr, dx,
+                                  scratch.data<float>());
       return;
     }
     if (impl_->fast_backward) {
@@ -308,8 +298,8 @@ void ConvWeights::input_gradient(const T* dy, T* dx, Workspace& workspace) const
           Tensor::empty({s.out_h() + border, s.out_w() + border, s.outputs}, DType::f32, workspace);
       pad_image(dy, s.out_h(), s.out_w(), s.outputs, impl_->before, impl_->after, padded.data<float>());
       for (const GatherTables& tables : impl_->backward)
-        choice().direct.gather(tables.view(impl_->taps(), s.outputs, s.channels), padded.data<float>(),
-                               impl_->backward_panels.data<float>(), nullptr, dx);
+        direct().gather(tables.view(impl_->taps(), s.outputs, s.channels), padded.data<float>(),
+                        impl_->backward_panels.data<float>(), nullptr, dx);
       return;
     }
   }
@@ -324,7 +314,7 @@ void ConvWeights::weight_gradient(const T* x, const T* dy, T* dw, bool accumulat
     if (impl_->winograd) {
       const WinogradConv conv = impl_->winograd_forward();
       const Tensor scratch = Impl::winograd_scratch(conv, kWinogradGradientStrip, workspace);
-      choice().winograd.weight_gradient(conv, x, dy, dw, accumulate, scratch.data<float>());
+      winograd_kernels().weight_gradient(conv, x, dy, dw, accumulate, scratch.data<float>());
       return;
     }
     if (impl_->fast_forward) {
@@ -337,7 +327,7 @@ void ConvWeights::weight_gradient(const T* x, const T* dy, T* dw, bool accumulat
                                 s.stride * s.channels,
                                 s.stride * impl_->padded_w() * s.channels,
                                 s.outputs};
-      choice().direct.weight_gradient(conv, padded.data<float>(), dy, dw);
+      direct().weight_gradient(conv, padded.data<float>(), dy, dw);
       return;
     }
   }

@@ -83,7 +83,4 @@ class ConvWeights {
   std::unique_ptr<Impl> impl_;
 };
 
-// The instruction set that the fast kernels were chosen for: "x86-64-v4", "x86-64-v3" or "baseline".
-std::string conv_instruction_set();
-
 }  // namespace pergrad

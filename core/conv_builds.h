@@ -69,10 +69,6 @@ struct WinogradKernels {
                           bool accumulate, float* scratch);
 };
 
-#define PG_JOIN2(a, b) a##b
-#define PG_JOIN(a, b) PG_JOIN2(a, b)
-#define PG_FOR_ISA(name) PG_JOIN(name, PG_ISA)
-
 // One of each per build; members are never null.
 const DirectKernels& direct_kernels_baseline();
 const DirectKernels& direct_kernels_x86_64_v3();

@@ -4,6 +4,7 @@
 // A tile keeps kTile pixels x kWidth outputs in registers and walks taps and input channels once; a
 // weight-gradient tile keeps kTile rows x kWidth columns of dw and walks pixels.
 #include "core/conv_builds.h"
+#include "core/cpu.h"
 #include "core/isa/tiles.h"
 
 namespace pergrad {

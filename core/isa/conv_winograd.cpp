@@ -12,6 +12,7 @@
 // The error is that of three sums of four instead of one of nine: within a small factor of the direct sum's,
 // and tested against the same bound.
 #include "core/conv_builds.h"
+#include "core/cpu.h"
 #include "core/isa/tiles.h"
 
 namespace pergrad {

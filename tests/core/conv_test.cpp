@@ -3,6 +3,7 @@
 #include "core/conv.h"
 #include "core/philox.h"
 #include "core/conv_builds.h"
+#include "core/cpu.h"
 #include "tests/support/compare.h"
 #include "tests/support/guards.h"
 #include "tests/support/tolerance.h"
@@ -154,7 +155,7 @@ std::vector<Build> builds() {
 }
 
 TEST(ConvBuilds, TheBestOneOfThisProcessorIsChosen) {
-  EXPECT_EQ(conv_instruction_set(), builds().back().name);
+  EXPECT_EQ(instruction_set_name(), builds().back().name);
 }
 
 // A gather with random tables: any pixels, any taps, outputs in any order.

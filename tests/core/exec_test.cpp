@@ -6,8 +6,10 @@
 #include <gtest/gtest.h>
 
 #include <atomic>
+#include <chrono>
 #include <limits>
 #include <numeric>
+#include <thread>
 #include <vector>
 
 namespace pergrad::test {
@@ -44,6 +46,8 @@ TEST(Exec, AnExceptionInARowComesOutAndStopsTheHandOut) {
       CpuExec{threads}.for_each_row(100000, [&](int64_t i, int) {
         ++visited;
         PG_CHECK(i != 5, "row: ", i, " is bad");
+        // The others must not be through with all rows before this one's exception is on its way.
+        if (i > 5) std::this_thread::sleep_for(std::chrono::microseconds(20));
       });
     };
     EXPECT_EQ(message_of(run), "row: 5 is bad") << threads;

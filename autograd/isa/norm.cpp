@@ -1,0 +1,183 @@
+// Group norm and weight standardization, channels last, vectors of channels at a time. One source, built for
+// three instruction sets (PG_ISA).
+#include "autograd/isa_kernels.h"
+#include "core/cpu.h"
+#include "core/isa/tiles.h"
+
+#include <cmath>
+
+namespace pergrad {
+namespace {
+
+[[gnu::always_inline]] inline Vec positive(Vec v) { return v < 0 ? Vec{} : v; }  // NaN stays NaN
+
+// The channels of an image by kN vectors, so that their sums stay in registers: f.operator()<kN>(channel).
+template <class F>
+[[gnu::always_inline]] inline void for_each_channels(int64_t channels, const F& f) {
+  int64_t c = 0;
+  for (; c + 4 * kLanes <= channels; c += 4 * kLanes) f.template operator()<4>(c);
+  for (; c < channels; c += kLanes) f.template operator()<1>(c);
+}
+
+// total[c] += sums of f(pixel, c), a vector, over a line of pixels.
+template <int kSums, class F>
+[[gnu::always_inline]] inline void add_line_sums(const NormImage& image, const F& f,
+                                                 double (*total)[kIsaMaxChannels]) {
+  for (int64_t first = 0; first < image.pixels; first += image.line)
+    for_each_channels(image.channels, [&]<int kN>(int64_t c) {
+      Vec sum[kSums][kN] = {};
+      for (int64_t p = first; p < first + image.line; ++p)
+        for (int v = 0; v < kN; ++v) {
+          Vec terms[kSums];
+          f(p, c + v * kLanes, terms);
+          for (int s = 0; s < kSums; ++s) sum[s][v] += terms[s];
+        }
+      for (int s = 0; s < kSums; ++s)
+        for (int v = 0; v < kN; ++v)
+          for (int i = 0; i < kLanes; ++i) total[s][c + v * kLanes + i] += static_cast<double>(sum[s][v][i]);
+    });
+}
+
+template <bool kRelu>
+void forward(const NormImage& image, const float* x, const float* gamma, const float* beta, float* y,
+             double* mean, double* rstd) {
+  const int64_t channels = image.channels, width = channels / image.groups;
+  const double count = static_cast<double>(image.pixels * width);
+  const auto value = [&](int64_t p, int64_t c) {
+    const Vec v = load(x + p * channels + c);
+    return kRelu ? positive(v) : v;
+  };
+  double total[1][kIsaMaxChannels] = {};
+  float centre[kIsaMaxChannels];
+  add_line_sums<1>(
+      image, [&](int64_t p, int64_t c, Vec* terms) { terms[0] = value(p, c); }, total);
+  for (int64_t g = 0; g < image.groups; ++g) {
+    double sum = 0;
+    for (int64_t c = g * width; c < (g + 1) * width; ++c) sum += total[0][c];
+    mean[g] = sum / count;
+    for (int64_t c = g * width; c < (g + 1) * width; ++c)
+      centre[c] = static_cast<float>(mean[g]), total[0][c] = 0;
+  }
+  add_line_sums<1>(
+      image,
+      [&](int64_t p, int64_t c, Vec* terms) {
+        const Vec v = value(p, c) - load(centre + c);
+        terms[0] = v * v;
+      },
+      total);
+  float scale[kIsaMaxChannels], shift[kIsaMaxChannels];
+  for (int64_t g = 0; g < image.groups; ++g) {
+    double squares = 0;
+    for (int64_t c = g * width; c < (g + 1) * width; ++c) squares += total[0][c];
+    rstd[g] = 1.0 / std::sqrt(squares / count + image.epsilon);
+    for (int64_t c = g * width; c < (g + 1) * width; ++c) {
+      scale[c] = static_cast<float>(rstd[g] * static_cast<double>(gamma[c]));
+      shift[c] = static_cast<float>(static_cast<double>(beta[c]) -
+                                    mean[g] * rstd[g] * static_cast<double>(gamma[c]));
+    }
+  }
+  for (int64_t p = 0; p < image.pixels; ++p)
+    for (int64_t c = 0; c < channels; c += kLanes)
+      store(y + p * channels + c, value(p, c) * load(scale + c) + load(shift + c));
+}
+
+void group_norm(const NormImage& image, const float* x, const float* gamma, const float* beta, float* y,
+                double* mean, double* rstd) {
+  (image.relu ? forward<true> : forward<false>)(image, x, gamma, beta, y, mean, rstd);
+}
+
+template <bool kRelu>
+void backward(const NormImage& image, const float* x, const float* dy, const float* more, const float* gamma,
+              const double* mean, const double* rstd, float* dx, float* dgamma, float* dbeta) {
+  const int64_t channels = image.channels, width = channels / image.groups;
+  const double count = static_cast<double>(image.pixels * width);
+  const auto value = [&](int64_t p, int64_t c) {
+    const Vec v = load(x + p * channels + c);
+    return kRelu ? positive(v) : v;
+  };
+  double total[2][kIsaMaxChannels] = {};  // of dy, of dy (x - mean)
+  float centre[kIsaMaxChannels];
+  for (int64_t c = 0; c < channels; ++c) centre[c] = static_cast<float>(mean[c / width]);
+  add_line_sums<2>(
+      image,
+      [&](int64_t p, int64_t c, Vec* terms) {
+        const Vec g = load(dy + p * channels + c);
+        terms[0] = g;
+        terms[1] = g * (value(p, c) - load(centre + c));
+      },
+      total);
+  float by_dy[kIsaMaxChannels], by_x[kIsaMaxChannels], constant[kIsaMaxChannels];
+  for (int64_t g = 0; g < image.groups; ++g) {
+    const double m = mean[g], r = rstd[g];
+    double a = 0, b = 0;
+    for (int64_t c = g * width; c < (g + 1) * width; ++c) {
+      const double dot = total[1][c] * r;
+      dbeta[c] += static_cast<float>(total[0][c]);
+      dgamma[c] += static_cast<float>(dot);
+      a += static_cast<double>(gamma[c]) * total[0][c];
+      b += static_cast<double>(gamma[c]) * dot;
+    }
+    a /= count;
+    b /= count;
+    for (int64_t c = g * width; c < (g + 1) * width; ++c) {
+      by_dy[c] = static_cast<float>(r * static_cast<double>(gamma[c]));
+      by_x[c] = static_cast<float>(-r * r * b);
+      constant[c] = static_cast<float>(r * (r * b * m - a));
+    }
+  }
+  if (!dx) return;
+  for (int64_t p = 0; p < image.pixels; ++p)
+    for (int64_t c = 0; c < channels; c += kLanes) {
+      const int64_t at = p * channels + c;
+      const Vec v = value(p, c);
+      Vec d = load(by_dy + c) * load(dy + at) + load(by_x + c) * v + load(constant + c);
+      if (kRelu) d = v > 0 ? d : Vec{};
+      store(dx + at, more ? d + load(more + at) : d);
+    }
+}
+
+void group_norm_backward(const NormImage& image, const float* x, const float* dy, const float* more,
+                         const float* gamma, const double* mean, const double* rstd, float* dx, float* dgamma,
+                         float* dbeta) {
+  (image.relu ? backward<true> : backward<false>)(image, x, dy, more, gamma, mean, rstd, dx, dgamma, dbeta);
+}
+
+void column_sums(const float* g, const float* u, int64_t fan_in, int64_t outputs, double* sum, double* dot) {
+  constexpr int64_t kRun = 64;  // rows that are added in float
+  for (int64_t o = 0; o < outputs; ++o) sum[o] = dot[o] = 0;
+  for (int64_t first = 0; first < fan_in; first += kRun) {
+    const int64_t end = first + kRun < fan_in ? first + kRun : fan_in;
+    for_each_channels(outputs, [&]<int kN>(int64_t o) {
+      Vec s[kN] = {}, d[kN] = {};
+      for (int64_t i = first; i < end; ++i)
+        for (int v = 0; v < kN; ++v) {
+          const Vec value = load(g + i * outputs + o + v * kLanes);
+          s[v] += value;
+          d[v] += value * load(u + i * outputs + o + v * kLanes);
+        }
+      for (int v = 0; v < kN; ++v)
+        for (int l = 0; l < kLanes; ++l) {
+          sum[o + v * kLanes + l] += static_cast<double>(s[v][l]);
+          dot[o + v * kLanes + l] += static_cast<double>(d[v][l]);
+        }
+    });
+  }
+}
+
+void project(float* g, const float* u, int64_t fan_in, int64_t outputs, const float* factor,
+             const float* mean, const float* along) {
+  for (int64_t i = 0; i < fan_in; ++i)
+    for (int64_t o = 0; o < outputs; o += kLanes) {
+      const int64_t at = i * outputs + o;
+      store(g + at, load(factor + o) * (load(g + at) - load(mean + o) - load(u + at) * load(along + o)));
+    }
+}
+
+}  // namespace
+
+const IsaKernels& PG_FOR_ISA(isa_kernels_)() {
+  static constexpr IsaKernels kKernels{group_norm, group_norm_backward, column_sums, project};
+  return kKernels;
+}
+
+}  // namespace pergrad

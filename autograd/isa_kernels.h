@@ -1,0 +1,44 @@
+// What the ops and the three builds of autograd/isa say to each other: group norm and weight standardization
+// in float, vectors at a time. Plain pointers and numbers only: code compiled for a newer processor must not
+// leak inline functions into the rest. What they are tested against: group_norm_kernels.h, and double.
+#pragma once
+
+#include <cstdint>
+
+namespace pergrad {
+
+constexpr int64_t kIsaChannels = 16;       // these kernels take multiples of it,
+constexpr int64_t kIsaMaxChannels = 1024;  // up to this
+
+// One image [pixels, channels]; sums are in float along a line of pixels, in double over lines.
+struct NormImage {
+  int64_t pixels, line, channels, groups;
+  bool relu;  // of x, before it is normalised
+  double epsilon;
+};
+
+struct IsaKernels {
+  // As kernels::GroupNormForward on one image.   mean, rstd [groups].
+  void (*group_norm)(const NormImage& image, const float* x, const float* gamma, const float* beta, float* y,
+                     double* mean, double* rstd);
+  // As kernels::GroupNormBackward on one image: dx = the gradient by x + more; dgamma, dbeta +=.
+  //   more: may be null, or dx itself. dx: may be null.
+  void (*group_norm_backward)(const NormImage& image, const float* x, const float* dy, const float* more,
+                              const float* gamma, const double* mean, const double* rstd, float* dx,
+                              float* dgamma, float* dbeta);
+  // g [F, O] and u [F, O]: sum[o] = sum over F of g, dot[o] = of g u.
+  void (*column_sums)(const float* g, const float* u, int64_t fan_in, int64_t outputs, double* sum,
+                      double* dot);
+  // g = factor[o] (g - mean[o] - u along[o]), in place.
+  void (*project)(float* g, const float* u, int64_t fan_in, int64_t outputs, const float* factor,
+                  const float* mean, const float* along);
+};
+
+// The build for this processor.
+const IsaKernels& isa_kernels();
+
+const IsaKernels& isa_kernels_baseline();
+const IsaKernels& isa_kernels_x86_64_v3();
+const IsaKernels& isa_kernels_x86_64_v4();
+
+}  // namespace pergrad

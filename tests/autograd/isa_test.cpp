@@ -1,0 +1,142 @@
+// The three builds of the vector kernels against the plain loops in double, and against each other.
+#include "autograd/group_norm_kernels.h"
+#include "autograd/isa_kernels.h"
+#include "core/cpu.h"
+#include "tests/support/compare.h"
+#include "tests/support/guards.h"
+#include "tests/support/tolerance.h"
+
+#include <gtest/gtest.h>
+
+#include <limits>
+
+namespace pergrad::test {
+namespace {
+
+struct Build {
+  const char* name;
+  const IsaKernels& kernels;
+  bool fused;  // these give the same bits as each other
+};
+
+std::vector<Build> builds() {
+  std::vector<Build> all = {{"baseline", isa_kernels_baseline(), false}};
+  if (instruction_set() >= InstructionSet::x86_64_v3)
+    all.push_back({"x86-64-v3", isa_kernels_x86_64_v3(), true});
+  if (instruction_set() >= InstructionSet::x86_64_v4)
+    all.push_back({"x86-64-v4", isa_kernels_x86_64_v4(), true});
+  return all;
+}
+
+Tensor doubles(const Tensor& t) { return t.to(DType::f64); }
+Tensor as_tensor(const std::vector<float>& v) {
+  return Tensor::of<float>({static_cast<int64_t>(v.size())}, v);
+}
+
+TEST(IsaKernels, GroupNormAgreesWithThePlainLoopsInDouble) {
+  for (const auto& [pixels, line, channels, groups] : {std::array<int64_t, 4>{1, 1, 16, 4},
+                                                       {6, 3, 16, 16},
+                                                       {20, 5, 48, 3},
+                                                       {16, 4, 64, 16},
+                                                       {12, 4, 80, 5},
+                                                       {9, 3, 144, 9},
+                                                       {4, 2, 1024, 1}})
+    for (const bool relu : {false, true})
+      for (const bool with_more : {false, true}) {
+        const NormImage image{pixels, line, channels, groups, relu, kernels::kGroupNormEpsilon};
+        const int64_t size = pixels * channels;
+        const Tensor x = random_tensor({size}, DType::f32, 1), dy = random_tensor({size}, DType::f32, 2),
+                     more = random_tensor({size}, DType::f32, 3),
+                     gamma = random_tensor({channels}, DType::f32, 4),
+                     beta = random_tensor({channels}, DType::f32, 5);
+        const auto blank = [](int64_t n) { return Tensor::zeros({n}, DType::f64); };
+        const Tensor y = blank(size), dx = blank(size), mean = blank(groups), rstd = blank(groups),
+                     dgamma = blank(channels), dbeta = blank(channels);
+        kernels::group_norm(image, doubles(x).data<double>(), doubles(gamma).data<double>(),
+                            doubles(beta).data<double>(), y.data<double>(), mean.data<double>(),
+                            rstd.data<double>());
+        kernels::group_norm_backward(image, doubles(x).data<double>(), doubles(dy).data<double>(),
+                                     with_more ? doubles(more).data<double>() : nullptr,
+                                     doubles(gamma).data<double>(), mean.data<double>(), rstd.data<double>(),
+                                     dx.data<double>(), dgamma.data<double>(), dbeta.data<double>());
+        std::vector<float> fused;
+        for (const Build& build : builds()) {
+          SCOPED_TRACE(concat(build.name, " pixels ", pixels, " channels ", channels, " groups ", groups,
+                              " relu ", relu, " more ", with_more));
+          Guarded<float> fast_y(size), fast_dx(size), fast_dgamma(channels), fast_dbeta(channels);
+          Guarded<double> fast_mean(groups), fast_rstd(groups);
+          build.kernels.group_norm(image, x.data<float>(), gamma.data<float>(), beta.data<float>(),
+                                   fast_y.data(), fast_mean.data(), fast_rstd.data());
+          std::copy_n(more.data<float>(), size, fast_dx.data());  // `more` may be dx itself
+          build.kernels.group_norm_backward(image, x.data<float>(), dy.data<float>(),
+                                            with_more ? fast_dx.data() : nullptr, gamma.data<float>(),
+                                            fast_mean.data(), fast_rstd.data(), fast_dx.data(),
+                                            fast_dgamma.data(), fast_dbeta.data());
+          EXPECT_TRUE(fast_y.intact() && fast_dx.intact() && fast_dgamma.intact() && fast_dbeta.intact() &&
+                      fast_mean.intact() && fast_rstd.intact());
+          EXPECT_LE(normalised_error(as_tensor(fast_y.values()), y), kFloatOpTolerance);
+          EXPECT_LE(normalised_error(as_tensor(fast_dx.values()), dx), kFloatOpTolerance);
+          EXPECT_LE(normalised_error(as_tensor(fast_dgamma.values()), dgamma), kFloatOpTolerance);
+          EXPECT_LE(normalised_error(as_tensor(fast_dbeta.values()), dbeta), kFloatOpTolerance);
+          if (!build.fused) continue;
+          std::vector<float> all = fast_y.values();
+          for (const std::vector<float>& some : {fast_dx.values(), fast_dgamma.values(), fast_dbeta.values()})
+            all.insert(all.end(), some.begin(), some.end());
+          if (fused.empty()) fused = all;
+          EXPECT_TRUE(same_bits(as_tensor(fused), as_tensor(all)));
+        }
+      }
+}
+
+TEST(IsaKernels, ReluKeepsNaN) {
+  const NormImage image{2, 1, 16, 16, true, kernels::kGroupNormEpsilon};
+  std::vector<float> x(32, 1.0f), ones(16, 1.0f), y(32);
+  x[3] = std::numeric_limits<float>::quiet_NaN();
+  std::vector<double> mean(16), rstd(16);
+  for (const Build& build : builds()) {
+    build.kernels.group_norm(image, x.data(), ones.data(), ones.data(), y.data(), mean.data(), rstd.data());
+    for (size_t i = 0; i < 32; ++i) EXPECT_EQ(std::isnan(y[i]), i % 16 == 3) << build.name << ' ' << i;
+  }
+}
+
+TEST(IsaKernels, StandardizationAgreesWithThePlainLoopsInDouble) {
+  for (const auto& [fan_in, outputs] :
+       {std::array<int64_t, 2>{1, 16}, {27, 16}, {64, 48}, {65, 80}, {300, 128}}) {
+    const Tensor g = random_tensor({fan_in * outputs}, DType::f32, 1),
+                 u = random_tensor({fan_in * outputs}, DType::f32, 2),
+                 factor = random_tensor({outputs}, DType::f32, 3),
+                 mean = random_tensor({outputs}, DType::f32, 4),
+                 along = random_tensor({outputs}, DType::f32, 5);
+    const Tensor sum = Tensor::zeros({outputs}, DType::f64), dot = Tensor::zeros({outputs}, DType::f64),
+                 out = Tensor::zeros({fan_in * outputs}, DType::f64);
+    for (int64_t at = 0; at < fan_in * outputs; ++at) {
+      const int64_t o = at % outputs;
+      const double v = g.data<float>()[at], w = u.data<float>()[at];
+      sum.data<double>()[o] += v;
+      dot.data<double>()[o] += v * w;
+      out.data<double>()[at] =
+          factor.data<float>()[o] * (v - mean.data<float>()[o] - w * along.data<float>()[o]);
+    }
+    std::vector<float> fused;
+    for (const Build& build : builds()) {
+      SCOPED_TRACE(concat(build.name, ' ', fan_in, 'x', outputs));
+      Guarded<double> fast_sum(outputs, 7), fast_dot(outputs, 7);
+      Guarded<float> fast(fan_in * outputs);
+      std::copy_n(g.data<float>(), g.size(), fast.data());
+      build.kernels.column_sums(fast.data(), u.data<float>(), fan_in, outputs, fast_sum.data(),
+                                fast_dot.data());
+      build.kernels.project(fast.data(), u.data<float>(), fan_in, outputs, factor.data<float>(),
+                            mean.data<float>(), along.data<float>());
+      EXPECT_TRUE(fast.intact() && fast_sum.intact() && fast_dot.intact());
+      EXPECT_LE(normalised_error(Tensor::of<double>({outputs}, fast_sum.values()), sum), kFloatOpTolerance);
+      EXPECT_LE(normalised_error(Tensor::of<double>({outputs}, fast_dot.values()), dot), kFloatOpTolerance);
+      EXPECT_LE(normalised_error(as_tensor(fast.values()), out), kFloatOpTolerance);
+      if (!build.fused) continue;
+      if (fused.empty()) fused = fast.values();
+      EXPECT_TRUE(same_bits(as_tensor(fused), as_tensor(fast.values())));
+    }
+  }
+}
+
+}  // namespace
+}  // namespace pergrad::test
