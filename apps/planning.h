@@ -12,8 +12,8 @@ namespace pergrad::apps {
 // PrivacyError.
 dp::Plan plan_of(const Config& config, int64_t n_examples, int64_t parameters);
 
-// Units in memory at a time: speed.max_examples, or what fits in half of speed.max_memory_mb.
-//   row_numbers: floats of the views of one unit.
+// Units in memory at a time: speed.max_examples, or as many as keep the threads busy, within half of
+// speed.max_memory_mb. More would not be faster, only larger.   row_numbers: floats of the views of one unit.
 int64_t chunk_rows(const SpeedConfig& speed, int64_t parameters, int64_t row_numbers, int threads);
 
 }  // namespace pergrad::apps

@@ -2,7 +2,7 @@
 // written behind any output. The CUDA device joins here when a build has it.
 #include "tests/support/compare.h"
 #include "tests/support/guards.h"
-#include "tests/support/op_cases.h"
+#include "tests/support/op_runs.h"
 #include "tests/support/tolerance.h"
 
 #include <gtest/gtest.h>

@@ -1,7 +1,7 @@
 // Gradcheck: every entry of every input and of every weight, for every example's own row, in double, against
 // central differences.
 #include "tests/support/compare.h"
-#include "tests/support/op_cases.h"
+#include "tests/support/op_runs.h"
 #include "tests/support/tolerance.h"
 
 #include <gtest/gtest.h>

@@ -3,7 +3,7 @@
 // rows_violation() says how an op breaks that; it is the test that batch norm must fail, and a toy one here
 // proves that it does.
 #include "tests/support/compare.h"
-#include "tests/support/op_cases.h"
+#include "tests/support/op_runs.h"
 
 #include <gtest/gtest.h>
 

@@ -1,5 +1,5 @@
 // Lint: every function of autograd/ops.h has a case in the table.
-#include "tests/support/op_cases.h"
+#include "tests/support/op_runs.h"
 
 #include <gtest/gtest.h>
 
@@ -28,7 +28,7 @@ TEST(OpTable, EveryOpHasACase) {
   std::set<std::string> covered;
   for (const OpCase& c : op_cases()) covered.insert(c.uses.begin(), c.uses.end());
   EXPECT_GE(declared.size(), 11u);
-  EXPECT_EQ(covered, declared) << "add a case to tests/support/op_cases.cpp";
+  EXPECT_EQ(covered, declared) << "add a case to autograd/op_cases.cpp";
 }
 
 TEST(OpTable, NamesAreUnique) {

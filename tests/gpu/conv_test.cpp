@@ -4,7 +4,7 @@
 
 #include "tests/gpu/device_test.h"
 #include "tests/support/compare.h"
-#include "tests/support/op_cases.h"
+#include "tests/support/op_runs.h"
 
 namespace pergrad::test {
 namespace {

@@ -1,7 +1,7 @@
 // Every op case on a GPU: against double on the processor, in float and in bf16; and row by row.
 #include "tests/gpu/device_test.h"
 #include "tests/support/compare.h"
-#include "tests/support/op_cases.h"
+#include "tests/support/op_runs.h"
 #include "tests/support/tolerance.h"
 
 #include <limits>

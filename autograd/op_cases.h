@@ -1,5 +1,6 @@
-// One table of op cases. Three generic tests walk it: derivatives, rows, and float against double.
-// A new op is one more case in op_cases.cpp; a test reads autograd/ops.h and fails if one has none.
+// One table of op cases, small ones and ones at the sizes of a network. Three generic tests walk the small
+// ones (derivatives, rows, float against double, on every device), the kernel benchmark the others. A new op
+// is one more case in op_cases.cpp; a test reads autograd/ops.h and fails if one has none.
 #pragma once
 
 #include "autograd/ops.h"
@@ -8,7 +9,7 @@
 #include <string>
 #include <vector>
 
-namespace pergrad::test {
+namespace pergrad {
 
 // What an operand is filled with.
 enum class Fill {
@@ -41,9 +42,14 @@ struct OpCase {
   std::function<Record(WeightTape&, const std::vector<WeightVar>&)> prepare;
   // A straight line in each entry: central differences are exact for any step.
   bool multilinear = false;
+  // Multiply-adds of the forward pass of one row, of a convolution; 0: memory is what it takes.
+  int64_t multiply_adds = 0;
 };
 
+// Small: every op with every kind of shape.
 const std::vector<OpCase>& op_cases();
+// The layers of WRN-16-4 on 32x32 images and of small_cnn on 28x28, one view.
+const std::vector<OpCase>& op_cases_at_size();
 
 // The numbers of one case, N rows.
 struct CaseData {
@@ -57,29 +63,15 @@ CaseData make_data(const OpCase& c, int64_t rows, DType type);
 // The same weights, and these rows in this order.
 CaseData select_rows(const CaseData& data, const std::vector<int64_t>& rows);
 
-class GuardedWorkspace;
-
-struct CaseRun {
-  Tensor output;
-  std::vector<Tensor> input_gradients;  // undefined where the operand is not differentiable
-  Tensor weight_gradients;              // [N, P], the weights one after the other
-  std::string overrun;                  // names an output whose guard words were written to, else empty
+// A case on a tape: leaves, derived weights, inputs, and the op.
+struct Recording {
+  WeightTape weights;
+  Record record;
+  Recording(const OpCase& c, const CaseData& data, const WeightTape& where = WeightTape());
+  std::vector<Var> inputs(Tape& tape, const OpCase& c, const CaseData& data) const;
 };
-// Forward and backward. `guards`: also look behind every output.
-CaseRun run_case(const OpCase& c, const CaseData& data, GuardedWorkspace* guards = nullptr);
-// The same on a GPU (or an emulated one), from float data, back on the processor in float; with bf16, images
-// go there as bf16. Slots and slab have guard columns and a guard row.
-CaseRun run_case_on_gpu(const OpCase& c, const CaseData& data, Device device,
-                        const GpuConvSettings& settings);
-// Float to bf16; any type on any device to float on the processor.
-Tensor in_bf16(const Tensor& t);
-Tensor in_float(const Tensor& t);
-// The losses [N], forward only.
-std::vector<double> case_losses(const OpCase& c, const CaseData& data);
 
-// Derivatives of all losses by one number, by central differences. Writes to `entry` and restores it.
-//   losses: () -> vector of N.  `straight`: two points with step 1/2, else four points with step 1e-3.
-std::vector<double> difference_quotient(const std::function<std::vector<double>()>& losses, double& entry,
-                                        bool straight);
+// losses [N] of zeros whose gradient by y is c.
+Var seed(Tape& tape, Var y, const Tensor& c);
 
-}  // namespace pergrad::test
+}  // namespace pergrad

@@ -1,14 +1,13 @@
-// The table of op cases, and how to run one.
-#include "tests/support/op_cases.h"
+// The table of op cases, and their numbers.
+#include "autograd/op_cases.h"
 
 #include "core/philox.h"
-#include "tests/support/guards.h"
 
 #include <algorithm>
 #include <array>
 #include <numeric>
 
-namespace pergrad::test {
+namespace pergrad {
 namespace {
 
 using Weights = std::vector<WeightVar>;
@@ -27,6 +26,7 @@ OpCase conv(ConvShape s, int64_t views, bool standardize = false) {
   c.inputs = {{{views, s.height, s.width, s.channels}}};
   c.weights = {{{s.kernel, s.kernel, s.channels, s.outputs}, Fill::small}, {{s.outputs}}};
   c.multilinear = !standardize;
+  c.multiply_adds = views * s.multiply_adds();
   if (standardize) {
     c.uses.push_back("weight_standardize");
     c.weights[0].fill = Fill::one_flat;
@@ -205,41 +205,38 @@ std::vector<OpCase> make_cases() {
   return all;
 }
 
-// ---------------------------------------------------------------- running a case
-
-// losses[n] = <c[n], y[n]>: what turns any output into a loss.
-struct Project : Node {
-  Var y;
-  Tensor c;
-  const char* name() const override { return "project"; }
-  void backward(Tape& tape, const Tensor& dy) override {
-    Tensor g = tape.empty(c.shape());
-    const int64_t row = c.size() / c.dim(0);
-    dispatch(c.dtype(), [&]<class T>() {
-      for (int64_t i = 0; i < c.size(); ++i) g.data<T>()[i] = c.data<T>()[i] * dy.data<T>()[i / row];
-    });
-    tape.accumulate(y, std::move(g));
-  }
-};
-
-Var project(Tape& tape, Var y, const Tensor& c) {
-  const Tensor& value = tape.value(y);
-  PG_CHECK(value.shape() == c.shape(), "project: ", to_string(value.shape()), " by ", to_string(c.shape()));
-  Tensor losses = tape.empty({c.dim(0)});
-  const int64_t row = c.size() / c.dim(0);
-  dispatch(c.dtype(), [&]<class T>() {
-    for (int64_t n = 0; n < c.dim(0); ++n) {
-      double sum = 0;
-      for (int64_t i = n * row; i < (n + 1) * row; ++i)
-        sum += static_cast<double>(c.data<T>()[i]) * value.data<T>()[i];
-      losses.data<T>()[n] = static_cast<T>(sum);
-    }
-  });
-  auto node = std::make_unique<Project>();
-  node->y = y;
-  node->c = c;
-  return tape.record(std::move(losses), std::move(node));
+std::vector<OpCase> make_cases_at_size() {
+  std::vector<OpCase> all;
+  for (const ConvShape& s : std::initializer_list<ConvShape>{{32, 32, 3, 16, 3, 1, 1},
+                                                             {32, 32, 16, 64, 3, 1, 1},
+                                                             {32, 32, 16, 64, 1, 1, 0},
+                                                             {32, 32, 64, 64, 3, 1, 1},
+                                                             {32, 32, 64, 128, 3, 2, 1},
+                                                             {32, 32, 64, 128, 1, 2, 0},
+                                                             {16, 16, 128, 128, 3, 1, 1},
+                                                             {16, 16, 128, 256, 3, 2, 1},
+                                                             {16, 16, 128, 256, 1, 2, 0},
+                                                             {8, 8, 256, 256, 3, 1, 1},
+                                                             {28, 28, 1, 16, 5, 2, 2},
+                                                             {14, 14, 16, 32, 3, 2, 1}})
+    all.push_back(conv(s, 1));
+  all.push_back(conv({8, 8, 256, 256, 3, 1, 1}, 1, true));
+  for (const auto& [side, channels] : {std::array<int64_t, 2>{32, 16}, {32, 64}, {16, 128}, {8, 256}})
+    all.push_back(group_norm_case(side, side, channels, 16, 1, true));
+  for (const auto& [side, channels] : {std::array<int64_t, 2>{14, 16}, {7, 32}})
+    all.push_back(group_norm_case(side, side, channels, 4, 1));
+  const Shape image = {1, 32, 32, 64};
+  all.push_back(
+      plain("relu", "32x32 C64", {{image}}, false, [](Tape& t, const Inputs& x) { return relu(t, x[0]); }));
+  all.push_back(plain("add", "32x32 C64", {{image}, {image}}, true,
+                      [](Tape& t, const Inputs& x) { return add(t, x[0], x[1]); }));
+  all.push_back(plain("mean_pool", "8x8 C256", {{{1, 8, 8, 256}}}, true,
+                      [](Tape& t, const Inputs& x) { return mean_pool(t, x[0]); }));
+  all.push_back(linear_case("256 to 10", {1, 256}, 256, 10));
+  return all;
 }
+
+// ---------------------------------------------------------------- numbers
 
 void fill(Tensor& t, Fill how, PhiloxStream random) {
   const int64_t last = t.dim(t.rank() - 1);
@@ -287,28 +284,28 @@ PhiloxStream stream_of(const OpCase& c, int64_t operand) {
   return PhiloxStream::of(key_from_text(c.op + c.name), operand, 0);
 }
 
-// A case on a tape: leaves, derived weights, inputs, and the op.
-struct Recording {
-  WeightTape weights;
-  Record record;
-  explicit Recording(const OpCase& c, const CaseData& data, const WeightTape& where = WeightTape())
-      : weights(where.device(), where.conv_settings()) {
-    std::vector<WeightVar> leaves;
-    for (const Tensor& w : data.weights) leaves.push_back(weights.leaf(w, weights.columns()));
-    record = c.prepare(weights, leaves);
-  }
-  std::vector<Var> inputs(Tape& tape, const OpCase& c, const CaseData& data) const {
-    std::vector<Var> vars;
-    for (size_t i = 0; i < data.inputs.size(); ++i)
-      vars.push_back(tape.input(data.inputs[i], c.inputs[i].differentiable));
-    return vars;
-  }
-};
-
 }  // namespace
+
+Recording::Recording(const OpCase& c, const CaseData& data, const WeightTape& where)
+    : weights(where.device(), where.conv_settings()) {
+  std::vector<WeightVar> leaves;
+  for (const Tensor& w : data.weights) leaves.push_back(weights.leaf(w, weights.columns()));
+  record = c.prepare(weights, leaves);
+}
+
+std::vector<Var> Recording::inputs(Tape& tape, const OpCase& c, const CaseData& data) const {
+  std::vector<Var> vars;
+  for (size_t i = 0; i < data.inputs.size(); ++i)
+    vars.push_back(tape.input(data.inputs[i], c.inputs[i].differentiable));
+  return vars;
+}
 
 const std::vector<OpCase>& op_cases() {
   static const std::vector<OpCase> kCases = make_cases();
+  return kCases;
+}
+const std::vector<OpCase>& op_cases_at_size() {
+  static const std::vector<OpCase> kCases = make_cases_at_size();
   return kCases;
 }
 
@@ -355,59 +352,8 @@ CaseData select_rows(const CaseData& data, const std::vector<int64_t>& rows) {
   return some;
 }
 
-CaseRun run_case(const OpCase& c, const CaseData& data, GuardedWorkspace* guards) {
-  constexpr double kSlabGuard = -777.25;
-  constexpr int64_t kGuardColumns = 4;
-  const Recording recording(c, data);
-  const DType type = data.coefficients.dtype();
-  const int64_t rows = data.rows(), columns = recording.weights.columns();
-  Workspace own;
-  Workspace& workspace = guards ? guards->workspace() : own;
-  CaseRun run;
-  const auto check = [&](bool intact, const std::string& what) {
-    if (guards && !intact) run.overrun += what + "; ";
-  };
-
-  // A guard row behind the slab, guard columns behind each row (set to zero with it, to be left at zero).
-  const Tensor slab = Tensor::empty({rows + 1, columns + kGuardColumns}, type);
-  slab.fill(kSlabGuard);
-  WeightSlots slots(recording.weights, slab.rows(0, rows), workspace);
-  Tape tape(recording.weights, &slots, workspace);
-  const std::vector<Var> inputs = recording.inputs(tape, c, data);
-  const Var y = recording.record(tape, inputs);
-  run.output = tape.value(y).clone();
-  check(!guards || guards->intact(tape.value(y)), "output");
-  tape.backward(project(tape, y, data.coefficients));
-  slots.finish();
-
-  for (size_t i = 0; i < inputs.size(); ++i) {
-    const Tensor& gradient = tape.gradient(inputs[i]);
-    PG_CHECK(gradient.defined() == c.inputs[i].differentiable, c.name, ": gradient of input ", i);
-    if (!gradient.defined()) {
-      run.input_gradients.emplace_back();
-      continue;
-    }
-    check(!guards || guards->intact(gradient), concat("gradient of input ", i));
-    run.input_gradients.push_back(gradient.clone());
-  }
-  run.weight_gradients = Tensor::empty({rows, columns}, type);
-  dispatch(type, [&]<class T>() {
-    const T* from = slab.data<T>();
-    for (int64_t n = 0; n < rows; ++n, from += columns + kGuardColumns) {
-      std::copy_n(from, columns, run.weight_gradients.data<T>() + n * columns);
-      for (int64_t i = 0; i < kGuardColumns; ++i)
-        check(from[columns + i] == T{0}, concat("columns behind row ", n, " of the slab"));
-    }
-    for (int64_t i = 0; i < columns + kGuardColumns; ++i)
-      check(from[i] == static_cast<T>(kSlabGuard), "row behind the slab");
-  });
-  if (guards) check(guards->sufficed(), "(the stock of guarded buffers was too small)");
-  return run;
-}
-
 namespace {
 
-// losses[n] = 0, whose gradient by y is c, on a GPU.
 struct Seed : Node {
   Var y;
   Tensor c;
@@ -417,81 +363,12 @@ struct Seed : Node {
 
 }  // namespace
 
-Tensor in_bf16(const Tensor& t) {
-  const Tensor out = Tensor::empty(t.shape(), DType::bf16);
-  for (int64_t i = 0; i < t.size(); ++i) out.data<bf16>()[i] = to_bf16(t.data<float>()[i]);
-  return out;
-}
-Tensor in_float(const Tensor& t) {
-  const Tensor host = t.to(Device{});
-  if (host.dtype() == DType::f32) return host;
-  const Tensor out = Tensor::empty(host.shape(), DType::f32);
-  for (int64_t i = 0; i < host.size(); ++i) out.data<float>()[i] = to_float(host.data<bf16>()[i]);
-  return out;
-}
-
-CaseRun run_case_on_gpu(const OpCase& c, const CaseData& data, Device device,
-                        const GpuConvSettings& settings) {
-  const bool half = settings.precision == Precision::bf16;
-  CaseData there;
-  for (const Tensor& x : data.inputs)  // images are activations; what is smaller is float at all times
-    there.inputs.push_back((half && x.rank() == 5 ? in_bf16(x) : x).to(device));
-  for (const Tensor& w : data.weights) there.weights.push_back(w.to(device));
-  const Recording recording(c, there, WeightTape(device, settings));
-  const int64_t rows = data.rows(), columns = recording.weights.columns();
-  CaseRun run;
-  Workspace workspace(device);
-  const Tensor slab = Tensor::empty({rows + 1, columns + 3}, DType::f32, device);
-  slab.fill(-777.25);
-  WeightSlots slots(recording.weights, slab.rows(0, rows), workspace);
-  Tape tape(recording.weights, &slots, workspace);
-  const std::vector<Var> inputs = recording.inputs(tape, c, there);
-  const Var y = recording.record(tape, inputs);
-  run.output = in_float(tape.value(y));
+Var seed(Tape& tape, Var y, const Tensor& c) {
   auto node = std::make_unique<Seed>();
   node->y = y;
-  node->c = tape.value(y).dtype() == DType::bf16 ? in_bf16(data.coefficients).to(device)
-                                                 : data.coefficients.to(device);
-  tape.backward(tape.record(Tensor::zeros({rows}, DType::f32, device), std::move(node)));
-  slots.finish();
-  for (const Var x : inputs)
-    run.input_gradients.push_back(tape.gradient(x).defined() ? in_float(tape.gradient(x)) : Tensor());
-  const Tensor host = slab.to(Device{});
-  run.weight_gradients = Tensor::empty({rows, columns}, DType::f32);
-  for (int64_t n = 0; n <= rows; ++n) {
-    const float* from = host.data<float>() + n * (columns + 3);
-    for (int64_t i = n < rows ? columns : 0; i < columns + 3; ++i)
-      if (from[i] != -777.25f) run.overrun = concat("slab: row ", n, " column ", i);
-    if (n < rows) std::copy_n(from, columns, run.weight_gradients.data<float>() + n * columns);
-  }
-  return run;
+  node->c = c;
+  const DType type = tape.on_gpu() ? DType::f32 : c.dtype();
+  return tape.record(Tensor::zeros({c.dim(0)}, type, tape.workspace()), std::move(node));
 }
 
-std::vector<double> case_losses(const OpCase& c, const CaseData& data) {
-  const Recording recording(c, data);
-  Workspace workspace;
-  Tape tape(recording.weights, nullptr, workspace);
-  const Var y = recording.record(tape, recording.inputs(tape, c, data));
-  const auto losses = tape.value(project(tape, y, data.coefficients)).values<double>();
-  return {losses.begin(), losses.end()};
-}
-
-std::vector<double> difference_quotient(const std::function<std::vector<double>()>& losses, double& entry,
-                                        bool straight) {
-  const double middle = entry, step = straight ? 0.5 : 1e-3;
-  const auto at = [&](double shift) {
-    entry = middle + shift;
-    return losses();
-  };
-  std::vector<double> slope = at(step);
-  const std::vector<double> below = at(-step);
-  for (size_t n = 0; n < slope.size(); ++n) slope[n] = (slope[n] - below[n]) / (2 * step);
-  if (!straight) {  // (4 D(h) - D(2h)) / 3: the error falls from h^2 to h^4
-    const std::vector<double> far = at(2 * step), near = at(-2 * step);
-    for (size_t n = 0; n < slope.size(); ++n) slope[n] = (4 * slope[n] - (far[n] - near[n]) / (4 * step)) / 3;
-  }
-  entry = middle;
-  return slope;
-}
-
-}  // namespace pergrad::test
+}  // namespace pergrad
