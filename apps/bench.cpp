@@ -1,8 +1,10 @@
 // bench_kernels and bench_step.
 #include "apps/bench.h"
 
+#include "apps/atomic_file.h"
 #include "apps/compute.h"
 #include "apps/scoring.h"
+#include "apps/torch_layout.h"
 #include "augment/view_source.h"
 #include "dp/accounting/accountant.h"
 #include "dp/accounting/calibrate.h"
@@ -12,6 +14,7 @@
 #include "dp/mechanism.h"
 #include "dp/nonprivate.h"
 #include "core/philox.h"
+#include "layers/coordinates.h"
 #include "layers/model_gradients.h"
 #include "layers/optimizer.h"
 
@@ -254,21 +257,104 @@ struct BenchSide {
   }
 };
 
+// What a step is taken over: synthetic images of the config's shape, each a unit.
+struct BenchBatch {
+  ImageShape image;
+  int64_t examples;
+  CpuExec exec;
+  Dataset data;
+  augment::AugmentSettings settings;
+  std::vector<Unit> units;
+
+  explicit BenchBatch(const Config& config)
+      : examples(or_else(config.speed.max_examples, 32)),
+        exec(exec_of(config.speed.threads)),
+        settings(config.augment) {
+    const DataSpec& spec = config.data.spec;
+    const bool idx = spec.format == "idx";
+    image = {or_else(spec.height, idx ? 28 : 32), or_else(spec.width, idx ? 28 : 32),
+             or_else(spec.channels, idx ? 1 : 3)};
+    data = synthetic_images(examples, image, or_else(spec.label_count, spec.format == "cifar100" ? 100 : 10));
+    settings.pool = 0;
+    for (int64_t i = 0; i < examples; ++i) units.push_back({{i}});
+  }
+  static int64_t or_else(int64_t given, int64_t otherwise) { return given > 0 ? given : otherwise; }
+};
+
+// The clipped sum over a batch, chunk by chunk; `look` sees each chunk's views first.
+dp::ClippedSum bench_sum(BenchSide& side, const BenchBatch& batch, const dp::Plan& plan, int64_t step,
+                         const auto& look) {
+  dp::ClippedSum sum(plan, side.model.parameters().size(), side.plan.device);
+  for (int64_t i = 0; i < batch.examples; i += side.plan.chunk_rows) {
+    const auto some = std::span(batch.units)
+                          .subspan(static_cast<size_t>(i),
+                                   static_cast<size_t>(std::min(side.plan.chunk_rows, batch.examples - i)));
+    ExampleBatch views = side.compute->examples().views(some, step);
+    look(views);
+    dp::clip_and_sum(side.compute->gradients().rows(std::move(views)), plan, sum, batch.exec);
+  }
+  return sum;
+}
+
 }  // namespace
 
-BenchResult bench_step(const Config& config, Console& console) {
-  const bool idx = config.data.spec.format == "idx";
-  const auto or_else = [](int64_t given, int64_t otherwise) { return given > 0 ? given : otherwise; };
-  const ImageShape image{or_else(config.data.spec.height, idx ? 28 : 32),
-                         or_else(config.data.spec.width, idx ? 28 : 32),
-                         or_else(config.data.spec.channels, idx ? 1 : 3)};
-  const int64_t labels =
-      or_else(config.data.spec.label_count, config.data.spec.format == "cifar100" ? 100 : 10);
-  const int64_t examples = or_else(config.speed.max_examples, 32);
-  const CpuExec exec = exec_of(config.speed.threads);
-  const Dataset data = synthetic_images(examples, image, labels);
-  augment::AugmentSettings settings = config.augment;
-  settings.pool = 0;
+BenchResult export_step(const Config& config, const std::filesystem::path& file, Console& console) {
+  console.progress("one step for " + shown(file));
+  const BenchBatch batch(config);
+  const dp::Plan plan = bench_plan(batch.examples, config.privacy.clip_norm);
+  BenchSide side(config, batch.settings, batch.data, 1, batch.exec);
+  std::vector<float> images, targets;
+  const auto append = [](std::vector<float>& all, const Tensor& some) {
+    const Tensor here = on_device(some, {});
+    all.insert(all.end(), here.data<float>(), here.data<float>() + here.size());
+  };
+  const dp::ClippedSum sum = bench_sum(side, batch, plan, 0, [&](const ExampleBatch& views) {
+    append(images, views.images);
+    append(targets, views.targets);
+  });
+  const double unit = std::ldexp(sum.clip_norm(), -sum.grid_bits());
+  std::vector<double> clipped;
+  for (const int64_t v : sum.nonprivate_values()) clipped.push_back(static_cast<double>(v) * unit);
+
+  const Parameters& parameters = side.model.parameters();
+  const int64_t n = batch.examples, v = batch.settings.views(), labels = batch.data.label_count;
+  std::vector<NamedArray> arrays = {
+      {"images",
+       ArrayType::f32,
+       {n, v, batch.image.height, batch.image.width, batch.image.channels},
+       bytes_of(images.data(), std::ssize(images))},
+      {"targets", ArrayType::f32, {n, v, labels}, bytes_of(targets.data(), std::ssize(targets))}};
+  std::vector<float> weights;
+  std::vector<double> sums;
+  add_in_torch_layout("parameters.", parameters, parameters.host_values().data<float>(), weights, arrays);
+  add_in_torch_layout("clipped_sum.", parameters, clipped.data(), sums, arrays);
+  const std::string clip_norm = fmt::format("{}", sum.clip_norm());  // the shortest text of this double
+  write_file_atomically(file, safetensors_bytes(std::move(arrays), {{"format_version", "pergrad step 1"},
+                                                                    {"clip_norm", clip_norm},
+                                                                    {"dtype", text_of(side.plan.precision)},
+                                                                    {"model", side.model.title()}}));
+  console.clear();
+  BenchResult result;
+  result.json = {{"file", shown(file)},
+                 {"device", side.plan.device.name()},
+                 {"model", side.model.title()},
+                 {"parameters", parameters.size()},
+                 {"examples", n},
+                 {"views", v},
+                 {"dtype", text_of(side.plan.precision)},
+                 {"clip_norm", sum.clip_norm()}};
+  result.text = fmt::format("{}: parameters, {} examples of {} views and their clipped sum, {}\n",
+                            shown(file), n, v, side.model.title());
+  return result;
+}
+
+BenchResult bench_step(const Config& config, double least_seconds, bool private_only, Console& console) {
+  const BenchBatch batch(config);
+  const ImageShape image = batch.image;
+  const int64_t examples = batch.examples;
+  const CpuExec exec = batch.exec;
+  const Dataset& data = batch.data;
+  const augment::AugmentSettings& settings = batch.settings;
   // Without privacy examples are summed in one row, as an ordinary batch gradient is: on the processor one
   // row a thread, on a GPU rows of some hundred images.
   const bool on_gpu = !config.speed.where().is_cpu();
@@ -276,9 +362,8 @@ BenchResult bench_step(const Config& config, Console& console) {
   int64_t group = 1;
   for (int64_t g = 2; g <= std::max<int64_t>(1, most); ++g)
     if (examples % g == 0) group = g;
-  std::vector<Unit> units, groups;
+  std::vector<Unit> groups;
   for (int64_t i = 0; i < examples; ++i) {
-    units.push_back({{i}});
     if (i % group == 0) groups.push_back({});
     groups.back().ids.push_back(i);
   }
@@ -299,15 +384,9 @@ BenchResult bench_step(const Config& config, Console& console) {
     parameters = side.model.parameters().size();
     planned = side.plan;
     std::vector<double> releases;
-    private_seconds = median_seconds(2.0, [&] {
+    private_seconds = median_seconds(least_seconds, [&] {
       console.progress(fmt::format("private step {}", step));
-      dp::ClippedSum sum(plan, parameters, planned.device);
-      for (int64_t i = 0; i < examples; i += planned.chunk_rows) {
-        const auto some = std::span(units).subspan(
-            static_cast<size_t>(i), static_cast<size_t>(std::min(planned.chunk_rows, examples - i)));
-        dp::clip_and_sum(side.compute->gradients().rows(side.compute->examples().views(some, step)), plan,
-                         sum, exec);
-      }
+      dp::ClippedSum sum = bench_sum(side, batch, plan, step, [](const ExampleBatch&) {});
       side.wait();
       releases.push_back(seconds_of([&] {
         const dp::PrivateGradient gradient = mechanism.release(std::move(sum), step, exec);
@@ -320,9 +399,9 @@ BenchResult bench_step(const Config& config, Console& console) {
     release_seconds = releases[releases.size() / 2];
     peak = peak_memory_bytes();
   }
-  {
+  if (!private_only) {
     BenchSide side(config, settings, data, group, exec);
-    nonprivate_seconds = median_seconds(2.0, [&] {
+    nonprivate_seconds = median_seconds(least_seconds, [&] {
       console.progress(fmt::format("non-private step {}", step));
       const dp::NonPrivateGradient gradient =
           dp::nonprivate_step(groups, side.compute->examples(), side.compute->gradients(), step,
@@ -350,26 +429,31 @@ BenchResult bench_step(const Config& config, Console& console) {
                  {"dtype", text_of(planned.precision)},
                  {"threads", exec.threads},
                  {"instruction_set", conv_instruction_set()},
-                 {"private_views_per_second", private_rate},
-                 {"nonprivate_views_per_second", nonprivate_rate},
-                 {"private_to_nonprivate", private_rate / nonprivate_rate},
-                 {"release_and_update_seconds", release_seconds},
-                 {"private_views_per_second_at_batch_4096", large_batch},
-                 {"peak_memory_bytes", peak}};
+                 {"private_views_per_second", private_rate}};
+  if (!private_only) {
+    result.json["nonprivate_views_per_second"] = nonprivate_rate;
+    result.json["private_to_nonprivate"] = private_rate / nonprivate_rate;
+  }
+  result.json["release_and_update_seconds"] = release_seconds;
+  result.json["private_views_per_second_at_batch_4096"] = large_batch;
+  result.json["peak_memory_bytes"] = peak;
   if (on_gpu) {
     result.json["gpu"] = Gpu::of(planned.device).title();
     result.json["examples_at_a_time"] = planned.chunk_rows;
     result.json["device_memory_bytes"] = planned.device_bytes;
   }
+  const std::string other_side =
+      private_only ? ""
+                   : fmt::format("  non-private  {:>10} views/s\n  ratio        {:>10.2f}\n",
+                                 fmt::format("{:.1f}", nonprivate_rate), private_rate / nonprivate_rate);
   result.text = fmt::format(
       "{} ({} parameters), {} examples of {} views, {} threads, {}, {}\n"
       "  private      {:>10} views/s ({} at a batch of 4096; release and update {:.1f} ms a step)\n"
-      "  non-private  {:>10} views/s\n  ratio        {:>10.2f}\n  peak memory  {:>10}\n{}",
+      "{}  peak memory  {:>10}\n{}",
       title, thousands(parameters), examples, settings.views(), exec.threads,
       on_gpu ? Gpu::of(planned.device).title() : conv_instruction_set(), text_of(planned.precision),
       fmt::format("{:.1f}", private_rate), fmt::format("{:.1f}", large_batch), 1e3 * release_seconds,
-      fmt::format("{:.1f}", nonprivate_rate), private_rate / nonprivate_rate,
-      bytes_text(static_cast<double>(peak)), on_gpu ? "  " + planned.text + "\n" : "");
+      other_side, bytes_text(static_cast<double>(peak)), on_gpu ? "  " + planned.text + "\n" : "");
   return result;
 }
 
