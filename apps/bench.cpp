@@ -1,8 +1,11 @@
-// bench_kernels and bench_step.
+// bench_step, export_step and bench_accountant.
 #include "apps/bench.h"
 
+#include "apps/atomic_file.h"
+#include "apps/bench_parts.h"
 #include "apps/compute.h"
 #include "apps/scoring.h"
+#include "apps/torch_layout.h"
 #include "augment/view_source.h"
 #include "dp/accounting/accountant.h"
 #include "dp/accounting/calibrate.h"
@@ -13,177 +16,14 @@
 #include "dp/nonprivate.h"
 #include "core/cpu.h"
 #include "core/philox.h"
+#include "layers/coordinates.h"
 #include "layers/model_gradients.h"
 #include "layers/optimizer.h"
 
-#include <fmt/format.h>
-#include <unistd.h>
-
 #include <algorithm>
-#include <chrono>
-#include <filesystem>
 #include <numeric>
 
 namespace pergrad::apps {
-namespace {
-
-using Json = nlohmann::ordered_json;
-using Clock = std::chrono::steady_clock;
-
-double seconds_of(const auto& f) {
-  const auto begin = Clock::now();
-  f();
-  return std::chrono::duration<double>(Clock::now() - begin).count();
-}
-
-// Median of at least three calls and at least `least` seconds, after one for warming up.
-double median_seconds(double least, const auto& f) {
-  f();
-  std::vector<double> times;
-  double total = 0;
-  while (times.size() < 3 || (total < least && times.size() < 200)) {
-    times.push_back(seconds_of(f));
-    total += times.back();
-  }
-  std::nth_element(times.begin(), times.begin() + static_cast<int64_t>(times.size() / 2), times.end());
-  return times[times.size() / 2];
-}
-
-Tensor random_tensor(Shape shape, uint64_t seed) {
-  Tensor t = Tensor::empty(std::move(shape), DType::f32);
-  PhiloxStream random(seed, 0);
-  for (float& v : t.values<float>()) v = static_cast<float>(2 * random.uniform() - 1);
-  return t;
-}
-
-void bench_conv(const ConvShape& s, Json& rows, std::string& text) {
-  Workspace workspace;
-  const Tensor x = random_tensor({s.input_size()}, 1), w = random_tensor({s.weight_size()}, 2),
-               dy = random_tensor({s.output_size()}, 3);
-  const Tensor y = Tensor::empty({s.output_size()}, DType::f32),
-               dx = Tensor::empty({s.input_size()}, DType::f32),
-               dw = Tensor::zeros({s.weight_size()}, DType::f32);
-  const ConvWeights weights(s, w, true);
-  const float *px = x.data<float>(), *pw = w.data<float>(), *pdy = dy.data<float>();
-  float *py = y.data<float>(), *pdx = dx.data<float>(), *pdw = dw.data<float>();
-  const double flop = 2.0 * static_cast<double>(s.multiply_adds());
-  const auto rate = [&](const auto& f) { return flop / median_seconds(0.05, f) / 1e9; };
-  const double fast[] = {rate([&] { weights.forward(px, nullptr, py, workspace); }),
-                         rate([&] { weights.input_gradient(pdy, pdx, workspace); }),
-                         rate([&] { weights.weight_gradient(px, pdy, pdw, true, workspace); })};
-  const double simple[] = {rate([&] { conv_reference::forward(s, px, pw, py); }),
-                           rate([&] { conv_reference::input_gradient(s, pdy, pw, pdx); }),
-                           rate([&] { conv_reference::weight_gradient(s, px, pdy, pdw); })};
-  const std::string name =
-      fmt::format("{}->{} {}x{} k{} s{}", s.channels, s.outputs, s.height, s.width, s.kernel, s.stride);
-  rows.push_back({{"conv", name},
-                  {"forward_gflops", fast[0]},
-                  {"input_gradient_gflops", fast[1]},
-                  {"weight_gradient_gflops", fast[2]},
-                  {"reference_forward_gflops", simple[0]},
-                  {"reference_input_gradient_gflops", simple[1]},
-                  {"reference_weight_gradient_gflops", simple[2]}});
-  text += fmt::format("  {:22} {:7.1f} {:7.1f} {:7.1f}   ({:.1f} {:.1f} {:.1f})\n", name, fast[0], fast[1],
-                      fast[2], simple[0], simple[1], simple[2]);
-}
-
-// A folder that is gone with this object.
-struct ScratchFolder {
-  std::filesystem::path path =
-      std::filesystem::temp_directory_path() / fmt::format("pergrad-bench-{}", getpid());
-  ScratchFolder() { std::filesystem::create_directories(path); }
-  ~ScratchFolder() {
-    std::error_code ignored;
-    std::filesystem::remove_all(path, ignored);
-  }
-  ScratchFolder(const ScratchFolder&) = delete;
-  ScratchFolder& operator=(const ScratchFolder&) = delete;
-};
-
-dp::Plan bench_plan(int64_t examples, double clip_norm) {
-  dp::PlanSettings settings;
-  settings.sampling_rate = 0.5;
-  settings.noise_multiplier = 1;
-  settings.clip_norm = clip_norm;
-  settings.steps = int64_t{1} << 30;
-  settings.expected_batch = static_cast<double>(examples);
-  settings.delta = 1e-5;
-  settings.max_examples = 2 * examples;
-  settings.noise_source = "reproducible";
-  return dp::Plan(settings);
-}
-
-Dataset synthetic_images(int64_t n, ImageShape shape, int64_t labels) {
-  Dataset data;
-  data.name = "synthetic";
-  data.height = shape.height;
-  data.width = shape.width;
-  data.channels = shape.channels;
-  data.label_count = labels;
-  data.pixels.resize(static_cast<size_t>(n * shape.size()));
-  PhiloxStream random(7, 0);
-  for (uint8_t& pixel : data.pixels) pixel = static_cast<uint8_t>(random.next_u32() >> 24);
-  for (int64_t i = 0; i < n; ++i) data.labels.push_back(static_cast<int32_t>(i % labels));
-  data.fingerprint = dataset_fingerprint(data);
-  return data;
-}
-
-}  // namespace
-
-BenchResult bench_kernels(Console& console) {
-  BenchResult result;
-  Json convs = Json::array();
-  result.text = fmt::format(
-      "convolutions, GFLOP/s on one thread: forward, input gradient, weight gradient ({} kernels; in "
-      "brackets plain loops)\n",
-      instruction_set_name());
-  const ConvShape shapes[] = {{28, 28, 1, 16, 8, 2, 3},    {32, 32, 3, 16, 3, 1, 1},
-                              {32, 32, 16, 64, 3, 1, 1},   {32, 32, 64, 64, 3, 1, 1},
-                              {32, 32, 64, 128, 3, 2, 1},  {32, 32, 64, 128, 1, 2, 0},
-                              {16, 16, 128, 128, 3, 1, 1}, {8, 8, 256, 256, 3, 1, 1}};
-  for (const ConvShape& shape : shapes) {
-    console.progress(fmt::format("convolution {}->{}", shape.channels, shape.outputs));
-    bench_conv(shape, convs, result.text);
-  }
-  const CpuExec one{1};
-  constexpr int64_t kParameters = 1 << 20;
-  const dp::Plan plan = bench_plan(1 << 20, 1);
-  const Tensor rows = random_tensor({4, kParameters}, 4);
-  const double clip = median_seconds(0.3, [&] {
-    dp::ClippedSum sum(plan, kParameters);
-    dp::clip_and_sum(PerExampleGradient(rows, {1, 1, 1, 1}), plan, sum, one);
-  });
-  const ScratchFolder scratch;
-  dp::Ledger ledger((scratch.path / "ledger.jsonl").string(), plan);
-  dp::GaussianMechanism mechanism(plan, Key{}, ledger);
-  int64_t step = 0;
-  const double noise =
-      median_seconds(0.3, [&] { mechanism.release(dp::ClippedSum(plan, kParameters), step++, one); });
-  const Dataset images = synthetic_images(256, {32, 32, 3}, 10);
-  augment::AugmentSettings augment;
-  augment.base = 16;
-  augment.mix = 16;
-  augment.crop_padding = 4;
-  augment.flip = true;
-  augment::ViewSource views(images, augment, augment::Normalisation({0.5, 0.5, 0.5}, {0.25, 0.25, 0.25}),
-                            Key{}, nullptr, one);
-  std::vector<Unit> units;
-  for (int64_t i = 0; i < 64; ++i) units.push_back({{i}});
-  const double view = median_seconds(0.3, [&] { views.views(units, 0); }) / (64.0 * 32);
-  const double clip_ns = clip * 1e9 / (4 * kParameters), noise_ns = noise * 1e9 / kParameters,
-               view_us = view * 1e6;
-  result.json = {{"device", "cpu"},
-                 {"instruction_set", instruction_set_name()},
-                 {"convolutions", convs},
-                 {"clip_and_sum_ns_per_number", clip_ns},
-                 {"noise_and_release_ns_per_number", noise_ns},
-                 {"augment_us_per_view_32x32x3", view_us}};
-  result.text += fmt::format(
-      "clip and sum {:.2f} ns a number, noise and release {:.0f} ns a number, one view of 32x32x3 {:.2f} "
-      "us\n",
-      clip_ns, noise_ns, view_us);
-  return result;
-}
 
 std::string bench_step_default_config() {
   return R"(
@@ -243,9 +83,8 @@ struct BenchSide {
                                   const Dataset& data, int64_t group, const CpuExec& exec) {
     Config side = config;
     const int64_t examples = data.size();
-    side.speed.max_examples = std::max<int64_t>(1, config.speed.where().is_cpu()
-                                                       ? std::min<int64_t>(examples, 4 * exec.threads) / group
-                                                       : examples / group);
+    // As many at a time as training would take; on a GPU the whole batch.
+    side.speed.max_examples = config.speed.where().is_cpu() ? 0 : std::max<int64_t>(1, examples / group);
     return plan_compute(side, shape_of(data), data.label_count,
                         parameter_count(config.model, shape_of(data), data.label_count),
                         group * settings.views(), data.pixels.size(), exec);
@@ -255,21 +94,104 @@ struct BenchSide {
   }
 };
 
+// What a step is taken over: synthetic images of the config's shape, each a unit.
+struct BenchBatch {
+  ImageShape image;
+  int64_t examples;
+  CpuExec exec;
+  Dataset data;
+  augment::AugmentSettings settings;
+  std::vector<Unit> units;
+
+  explicit BenchBatch(const Config& config)
+      : examples(or_else(config.speed.max_examples, 32)),
+        exec(exec_of(config.speed.threads)),
+        settings(config.augment) {
+    const DataSpec& spec = config.data.spec;
+    const bool idx = spec.format == "idx";
+    image = {or_else(spec.height, idx ? 28 : 32), or_else(spec.width, idx ? 28 : 32),
+             or_else(spec.channels, idx ? 1 : 3)};
+    data = synthetic_images(examples, image, or_else(spec.label_count, spec.format == "cifar100" ? 100 : 10));
+    settings.pool = 0;
+    for (int64_t i = 0; i < examples; ++i) units.push_back({{i}});
+  }
+  static int64_t or_else(int64_t given, int64_t otherwise) { return given > 0 ? given : otherwise; }
+};
+
+// The clipped sum over a batch, chunk by chunk; `look` sees each chunk's views first.
+dp::ClippedSum bench_sum(BenchSide& side, const BenchBatch& batch, const dp::Plan& plan, int64_t step,
+                         const auto& look) {
+  dp::ClippedSum sum(plan, side.model.parameters().size(), side.plan.device);
+  for (int64_t i = 0; i < batch.examples; i += side.plan.chunk_rows) {
+    const auto some = std::span(batch.units)
+                          .subspan(static_cast<size_t>(i),
+                                   static_cast<size_t>(std::min(side.plan.chunk_rows, batch.examples - i)));
+    ExampleBatch views = side.compute->examples().views(some, step);
+    look(views);
+    dp::clip_and_sum(side.compute->gradients().rows(std::move(views)), plan, sum, batch.exec);
+  }
+  return sum;
+}
+
 }  // namespace
 
-BenchResult bench_step(const Config& config, Console& console) {
-  const bool idx = config.data.spec.format == "idx";
-  const auto or_else = [](int64_t given, int64_t otherwise) { return given > 0 ? given : otherwise; };
-  const ImageShape image{or_else(config.data.spec.height, idx ? 28 : 32),
-                         or_else(config.data.spec.width, idx ? 28 : 32),
-                         or_else(config.data.spec.channels, idx ? 1 : 3)};
-  const int64_t labels =
-      or_else(config.data.spec.label_count, config.data.spec.format == "cifar100" ? 100 : 10);
-  const int64_t examples = or_else(config.speed.max_examples, 32);
-  const CpuExec exec = exec_of(config.speed.threads);
-  const Dataset data = synthetic_images(examples, image, labels);
-  augment::AugmentSettings settings = config.augment;
-  settings.pool = 0;
+BenchResult export_step(const Config& config, const std::filesystem::path& file, Console& console) {
+  console.progress("one step for " + shown(file));
+  const BenchBatch batch(config);
+  const dp::Plan plan = bench_plan(batch.examples, config.privacy.clip_norm);
+  BenchSide side(config, batch.settings, batch.data, 1, batch.exec);
+  std::vector<float> images, targets;
+  const auto append = [](std::vector<float>& all, const Tensor& some) {
+    const Tensor here = on_device(some, {});
+    all.insert(all.end(), here.data<float>(), here.data<float>() + here.size());
+  };
+  const dp::ClippedSum sum = bench_sum(side, batch, plan, 0, [&](const ExampleBatch& views) {
+    append(images, views.images);
+    append(targets, views.targets);
+  });
+  const double unit = std::ldexp(sum.clip_norm(), -sum.grid_bits());
+  std::vector<double> clipped;
+  for (const int64_t v : sum.nonprivate_values()) clipped.push_back(static_cast<double>(v) * unit);
+
+  const Parameters& parameters = side.model.parameters();
+  const int64_t n = batch.examples, v = batch.settings.views(), labels = batch.data.label_count;
+  std::vector<NamedArray> arrays = {
+      {"images",
+       ArrayType::f32,
+       {n, v, batch.image.height, batch.image.width, batch.image.channels},
+       bytes_of(images.data(), std::ssize(images))},
+      {"targets", ArrayType::f32, {n, v, labels}, bytes_of(targets.data(), std::ssize(targets))}};
+  std::vector<float> weights;
+  std::vector<double> sums;
+  add_in_torch_layout("parameters.", parameters, parameters.host_values().data<float>(), weights, arrays);
+  add_in_torch_layout("clipped_sum.", parameters, clipped.data(), sums, arrays);
+  const std::string clip_norm = fmt::format("{}", sum.clip_norm());  // the shortest text of this double
+  write_file_atomically(file, safetensors_bytes(std::move(arrays), {{"format_version", "pergrad step 1"},
+                                                                    {"clip_norm", clip_norm},
+                                                                    {"dtype", text_of(side.plan.precision)},
+                                                                    {"model", side.model.title()}}));
+  console.clear();
+  BenchResult result;
+  result.json = {{"file", shown(file)},
+                 {"device", side.plan.device.name()},
+                 {"model", side.model.title()},
+                 {"parameters", parameters.size()},
+                 {"examples", n},
+                 {"views", v},
+                 {"dtype", text_of(side.plan.precision)},
+                 {"clip_norm", sum.clip_norm()}};
+  result.text = fmt::format("{}: parameters, {} examples of {} views and their clipped sum, {}\n",
+                            shown(file), n, v, side.model.title());
+  return result;
+}
+
+BenchResult bench_step(const Config& config, double least_seconds, bool private_only, Console& console) {
+  const BenchBatch batch(config);
+  const ImageShape image = batch.image;
+  const int64_t examples = batch.examples;
+  const CpuExec exec = batch.exec;
+  const Dataset& data = batch.data;
+  const augment::AugmentSettings& settings = batch.settings;
   // Without privacy examples are summed in one row, as an ordinary batch gradient is: on the processor one
   // row a thread, on a GPU rows of some hundred images.
   const bool on_gpu = !config.speed.where().is_cpu();
@@ -277,9 +199,8 @@ BenchResult bench_step(const Config& config, Console& console) {
   int64_t group = 1;
   for (int64_t g = 2; g <= std::max<int64_t>(1, most); ++g)
     if (examples % g == 0) group = g;
-  std::vector<Unit> units, groups;
+  std::vector<Unit> groups;
   for (int64_t i = 0; i < examples; ++i) {
-    units.push_back({{i}});
     if (i % group == 0) groups.push_back({});
     groups.back().ids.push_back(i);
   }
@@ -300,15 +221,9 @@ BenchResult bench_step(const Config& config, Console& console) {
     parameters = side.model.parameters().size();
     planned = side.plan;
     std::vector<double> releases;
-    private_seconds = median_seconds(2.0, [&] {
+    private_seconds = median_seconds(least_seconds, [&] {
       console.progress(fmt::format("private step {}", step));
-      dp::ClippedSum sum(plan, parameters, planned.device);
-      for (int64_t i = 0; i < examples; i += planned.chunk_rows) {
-        const auto some = std::span(units).subspan(
-            static_cast<size_t>(i), static_cast<size_t>(std::min(planned.chunk_rows, examples - i)));
-        dp::clip_and_sum(side.compute->gradients().rows(side.compute->examples().views(some, step)), plan,
-                         sum, exec);
-      }
+      dp::ClippedSum sum = bench_sum(side, batch, plan, step, [](const ExampleBatch&) {});
       side.wait();
       releases.push_back(seconds_of([&] {
         const dp::PrivateGradient gradient = mechanism.release(std::move(sum), step, exec);
@@ -321,9 +236,9 @@ BenchResult bench_step(const Config& config, Console& console) {
     release_seconds = releases[releases.size() / 2];
     peak = peak_memory_bytes();
   }
-  {
+  if (!private_only) {
     BenchSide side(config, settings, data, group, exec);
-    nonprivate_seconds = median_seconds(2.0, [&] {
+    nonprivate_seconds = median_seconds(least_seconds, [&] {
       console.progress(fmt::format("non-private step {}", step));
       const dp::NonPrivateGradient gradient =
           dp::nonprivate_step(groups, side.compute->examples(), side.compute->gradients(), step,
@@ -351,33 +266,38 @@ BenchResult bench_step(const Config& config, Console& console) {
                  {"dtype", text_of(planned.precision)},
                  {"threads", exec.threads},
                  {"instruction_set", instruction_set_name()},
-                 {"private_views_per_second", private_rate},
-                 {"nonprivate_views_per_second", nonprivate_rate},
-                 {"private_to_nonprivate", private_rate / nonprivate_rate},
-                 {"release_and_update_seconds", release_seconds},
-                 {"private_views_per_second_at_batch_4096", large_batch},
-                 {"peak_memory_bytes", peak}};
+                 {"private_views_per_second", private_rate}};
+  if (!private_only) {
+    result.json["nonprivate_views_per_second"] = nonprivate_rate;
+    result.json["private_to_nonprivate"] = private_rate / nonprivate_rate;
+  }
+  result.json["release_and_update_seconds"] = release_seconds;
+  result.json["private_views_per_second_at_batch_4096"] = large_batch;
+  result.json["peak_memory_bytes"] = peak;
   if (on_gpu) {
     result.json["gpu"] = Gpu::of(planned.device).title();
     result.json["examples_at_a_time"] = planned.chunk_rows;
     result.json["device_memory_bytes"] = planned.device_bytes;
   }
+  const std::string other_side =
+      private_only ? ""
+                   : fmt::format("  non-private  {:>10} views/s\n  ratio        {:>10.2f}\n",
+                                 fmt::format("{:.1f}", nonprivate_rate), private_rate / nonprivate_rate);
   result.text = fmt::format(
       "{} ({} parameters), {} examples of {} views, {} threads, {}, {}\n"
       "  private      {:>10} views/s ({} at a batch of 4096; release and update {:.1f} ms a step)\n"
-      "  non-private  {:>10} views/s\n  ratio        {:>10.2f}\n  peak memory  {:>10}\n{}",
+      "{}  peak memory  {:>10}\n{}",
       title, thousands(parameters), examples, settings.views(), exec.threads,
       on_gpu ? Gpu::of(planned.device).title() : instruction_set_name(), text_of(planned.precision),
       fmt::format("{:.1f}", private_rate), fmt::format("{:.1f}", large_batch), 1e3 * release_seconds,
-      fmt::format("{:.1f}", nonprivate_rate), private_rate / nonprivate_rate,
-      bytes_text(static_cast<double>(peak)), on_gpu ? "  " + planned.text + "\n" : "");
+      other_side, bytes_text(static_cast<double>(peak)), on_gpu ? "  " + planned.text + "\n" : "");
   return result;
 }
 
 BenchResult bench_accountant() {
   using namespace accounting;
   BenchResult result;
-  result.json["rows"] = Json::array();
+  result.json["rows"] = nlohmann::ordered_json::array();
   const auto add_row = [&](const std::string& what, const Range& epsilon, double seconds) {
     const double width = epsilon.upper > 0 ? 1 - epsilon.lower / epsilon.upper : 0;
     result.json["rows"].push_back({{"what", what},

@@ -6,6 +6,7 @@
 
 #include <nlohmann/json.hpp>
 
+#include <filesystem>
 #include <string>
 
 namespace pergrad::apps {
@@ -26,8 +27,17 @@ BenchResult bench_gpu_kernels(Device device, Console& console);
 
 // One DP-SGD step on synthetic images: views/s private and non-private (the same model, views and optimizer;
 // batches are summed as they are walked, without clip and noise), their ratio, and peak memory.
-//   Examples a step: speed.max_examples (32 if that is 0). Medians of several steps after a warm-up.
-BenchResult bench_step(const Config& config, Console& console);
+//   Examples a step: speed.max_examples (32 if that is 0). Medians of at least three steps and
+//   `least_seconds` a side, after a warm-up. `private_only`: the results of the other side are left out.
+BenchResult bench_step(const Config& config, double least_seconds, bool private_only, Console& console);
+
+// One private sum over that batch, for others to recompute: a safetensors file. Nothing in it is private.
+//   Arrays: "parameters." + name f32 and "clipped_sum." + name f64, in PyTorch's layouts; "images"
+//   [N,V,H,W,C] and "targets" [N,V,L] f32, as the model gets them.   Metadata: clip_norm (decimal, the very
+//   double), model, dtype. Units: the sum in gradient units: the integer sum times clip_norm * 2^-grid_bits.
+//   A row's gradient is that of the mean cross-entropy over its views. THROWS: Error if the file cannot be
+//   written.
+BenchResult export_step(const Config& config, const std::filesystem::path& file, Console& console);
 
 // The accountant on its own: certified intervals at several widths, an inverse problem. One thread.
 BenchResult bench_accountant();

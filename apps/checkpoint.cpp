@@ -3,6 +3,7 @@
 
 #include "apps/atomic_file.h"
 #include "apps/safetensors.h"
+#include "apps/torch_layout.h"
 #include "core/error.h"
 #include "core/hash.h"
 #include "layers/coordinates.h"
@@ -27,29 +28,6 @@ constexpr const char* kFormat = "pergrad checkpoint 1";
 constexpr const char* kNextFile = "checkpoint.next.safetensors";
 const std::string kEma = "ema.";
 const std::string kOptimizer = "optimizer.";
-
-// ---- layouts
-// -----------------------------------------------------------------------------------------------
-
-// PyTorch's shape of a parameter of ours.
-Shape torch_shape(const Shape& s, Kind kind) {
-  if (kind == Kind::conv) return {s.at(3), s.at(2), s.at(0), s.at(1)};  // [K, K, C, O] -> [O, C, K, K]
-  if (kind == Kind::linear) return {s.at(1), s.at(0)};                  // [C, L] -> [L, C]
-  return s;
-}
-
-// visit(ours, torch): the two flat places of every element.
-template <class Visit>
-void each_element(const Shape& s, Kind kind, const Visit& visit) {
-  // Both are transpositions of [rows, columns] to [columns, rows], conv for each kernel position.
-  const int64_t positions = kind == Kind::conv ? s.at(0) * s.at(1) : 1;
-  const int64_t rows = kind == Kind::conv ? s.at(2) : kind == Kind::linear ? s.at(0) : count(s);
-  const int64_t columns = kind == Kind::conv ? s.at(3) : kind == Kind::linear ? s.at(1) : 1;
-  int64_t ours = 0;
-  for (int64_t k = 0; k < positions; ++k)
-    for (int64_t r = 0; r < rows; ++r)
-      for (int64_t c = 0; c < columns; ++c) visit(ours++, (c * rows + r) * positions + k);
-}
 
 // ---- a file as it lies on the disk -----------------------------------------------------------------------
 
@@ -210,10 +188,6 @@ CheckpointRead read_info(const Opened& opened) {
 // ---- tensors
 // -------------------------------------------------------------------------------------------------
 
-std::string_view bytes_of(const float* values, int64_t size) {
-  return {reinterpret_cast<const char*>(values), static_cast<size_t>(size) * sizeof(float)};
-}
-
 // All parameters in PyTorch's layout, one after the other, and the arrays that name them; `values` [P], on
 // any device.
 void add_weights(const std::string& prefix, const Parameters& parameters, const Tensor& values,
@@ -221,16 +195,7 @@ void add_weights(const std::string& prefix, const Parameters& parameters, const 
   PG_CHECK(values.dtype() == DType::f32 && values.size() == parameters.size(), "checkpoint: got ",
            to_string(values.shape()), ", wanted [", parameters.size(), "] floats");
   const Tensor flat = on_device(values, {});
-  storage.resize(static_cast<size_t>(parameters.size()));
-  const auto& entries = parameters.layout().entries;
-  for (size_t i = 0; i < entries.size(); ++i) {
-    const float* ours = flat.data<float>() + entries[i].begin;
-    float* torch = storage.data() + entries[i].begin;
-    const Kind kind = parameters.kind(i);
-    each_element(entries[i].shape, kind, [&](int64_t a, int64_t b) { torch[b] = ours[a]; });
-    arrays.push_back({prefix + entries[i].name, ArrayType::f32, torch_shape(entries[i].shape, kind),
-                      bytes_of(torch, entries[i].end - entries[i].begin)});
-  }
+  add_in_torch_layout(prefix, parameters, flat.data<float>(), storage, arrays);
 }
 
 // One array of the file, of exactly this shape, as floats; `seen` collects the names that were asked for.

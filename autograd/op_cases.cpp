@@ -26,7 +26,7 @@ OpCase conv(ConvShape s, int64_t views, bool standardize = false) {
   c.inputs = {{{views, s.height, s.width, s.channels}}};
   c.weights = {{{s.kernel, s.kernel, s.channels, s.outputs}, Fill::small}, {{s.outputs}}};
   c.multilinear = !standardize;
-  c.multiply_adds = views * s.multiply_adds();
+  if (!standardize) c.conv = s;
   if (standardize) {
     c.uses.push_back("weight_standardize");
     c.weights[0].fill = Fill::one_flat;
@@ -128,11 +128,14 @@ OpCase group_norm_case(int64_t height, int64_t width, int64_t channels, int64_t 
 
 // An op of inputs alone.
 OpCase plain(std::string op, std::string name, std::vector<Operand> inputs, bool multilinear, Record record) {
-  return {op,         std::move(name),
-          {op},       std::move(inputs),
-          {},         [record](WeightTape&, const Weights&) {
-            return record; },
-          multilinear};
+  OpCase c;
+  c.op = op;
+  c.name = std::move(name);
+  c.uses = {std::move(op)};
+  c.inputs = std::move(inputs);
+  c.prepare = [record](WeightTape&, const Weights&) { return record; };
+  c.multilinear = multilinear;
+  return c;
 }
 
 std::vector<OpCase> make_cases() {

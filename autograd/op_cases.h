@@ -6,6 +6,7 @@
 #include "autograd/ops.h"
 
 #include <functional>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -42,8 +43,7 @@ struct OpCase {
   std::function<Record(WeightTape&, const std::vector<WeightVar>&)> prepare;
   // A straight line in each entry: central differences are exact for any step.
   bool multilinear = false;
-  // Multiply-adds of the forward pass of one row, of a convolution; 0: memory is what it takes.
-  int64_t multiply_adds = 0;
+  std::optional<ConvShape> conv;  // of one that is a convolution and nothing else
 };
 
 // Small: every op with every kind of shape.

@@ -292,13 +292,26 @@ void add_bench(CLI::App& app, Common& common) {
   step->add_option("--set", changes->set, "section.key=value, once for each change")->allow_extra_args(false);
   auto step_device = std::make_shared<std::string>();
   step->add_option("--device", *step_device, "cpu, cuda, cuda:<index> or emulated");
-  step->final_callback([config, changes, step_device, &common] {
-    common.action = [config, changes, step_device, &common] {
+  auto seconds = std::make_shared<double>(2.0);
+  auto private_only = std::make_shared<bool>(false);
+  auto file = std::make_shared<std::filesystem::path>();
+  step->add_option("--seconds", *seconds, "measure a side for at least so long")->capture_default_str();
+  step->add_flag("--private-only", *private_only, "leave out the non-private side");
+  step->add_option(
+      "--export", *file,
+      "measure nothing: write parameters, views, targets and the clipped sum of one step to this "
+      "safetensors file, for other programs to recompute (all data are synthetic: nothing private "
+      "is written)");
+  step->final_callback([config, changes, step_device, seconds, private_only, file, step, &common] {
+    const bool exports = step->count("--export") > 0;
+    common.action = [config, changes, step_device, seconds, private_only, file, exports, &common] {
       if (!step_device->empty()) changes->set.push_back("speed.device=" + *step_device);
+      PG_CHECK(std::isfinite(*seconds) && *seconds >= 0, "--seconds: wanted a number of seconds, 0 or more");
       Console console;
       const Config used = config->empty() ? parse_config(bench_step_default_config(), "bench step", *changes)
                                           : load_config(*config, *changes);
-      const BenchResult result = bench_step(used, console);
+      const BenchResult result =
+          exports ? export_step(used, *file, console) : bench_step(used, *seconds, *private_only, console);
       print(common, result.json, result.text);
     };
   });

@@ -91,6 +91,12 @@ TEST(Program, BenchStepOnASmallModel) {
   for (const char* key : {"device", "model", "examples", "views", "dtype", "private_views_per_second",
                           "nonprivate_views_per_second", "private_to_nonprivate", "peak_memory_bytes"})
     EXPECT_TRUE(done.json().contains(key)) << key;
+  const Outcome one_side =
+      run(folder, {"bench", "step", config, "--set", "speed.max_examples=4", "--set", "data.height=12",
+                   "--set", "data.width=12", "--seconds", "0", "--private-only", "--json"});
+  ASSERT_EQ(one_side.status, 0) << one_side.err;
+  EXPECT_GT(one_side.json().at("private_views_per_second").get<double>(), 0);
+  EXPECT_FALSE(one_side.json().contains("nonprivate_views_per_second"));
 }
 
 // What a user can get wrong on the command line: exit status 2 (3 where privacy is at stake), one line.
@@ -195,6 +201,14 @@ TEST(Program, BadInputIsOneLine) {
       {{"data", "inspect", (folder / "toy").string(), "--format", "tar"}, 2, "tar"},
       {{"data", "inspect", (folder / "nowhere").string(), "--format", "idx"}, 2, "nowhere"},
       {{"bench", "step", (folder / "none.toml").string()}, 2, "No such file"},
+      {{"bench", "step", config, "--seconds", "soon"}, 2, "seconds"},
+      {{"bench", "step", config, "--seconds", "-1"}, 2, "--seconds"},
+      {{"bench", "step", config, "--export"}, 2, "--export"},
+      {{"bench", "step", config, "--set", "speed.max_examples=2", "--export",
+        (folder / "nowhere" / "step.safetensors").string()},
+       2,
+       "No such file"},
+      {{"bench", "step", config, "--set", "speed.max_examples=2", "--export", folder.path().string()}, 2, ""},
   };
   for (const Case& c : cases) {
     const Outcome done = run(folder, c.arguments);
