@@ -1,5 +1,5 @@
 // Group norm of one image, channels last, in plain loops: in any type, for any number of channels, and what
-// the vector kernels (isa/norm.cpp) are tested against.
+// the vector kernels (isa/row_kernels.cpp) are tested against.
 #pragma once
 
 #include "autograd/isa_kernels.h"

@@ -11,6 +11,8 @@ constexpr int64_t kIsaChannels = 16;       // these kernels take multiples of it
 constexpr int64_t kIsaMaxChannels = 1024;  // up to this
 
 // One image [pixels, channels]; sums are in float along a line of pixels, in double over lines.
+constexpr int64_t kIsaLabels = 16, kIsaViews = 16;  // of a classifier, at most
+
 struct NormImage {
   int64_t pixels, line, channels, groups;
   bool relu;  // of x, before it is normalised
@@ -29,6 +31,10 @@ struct IsaKernels {
   // g [F, O] and u [F, O]: sum[o] = sum over F of g, dot[o] = of g u.
   void (*column_sums)(const float* g, const float* u, int64_t fan_in, int64_t outputs, double* sum,
                       double* dot);
+  // dw [features, labels] = sum over views of x[v]^T g[v];  x [views, features], g [views, labels].
+  //   REQUIRES: labels <= kIsaLabels, views <= kIsaViews.
+  void (*outer_products)(const float* x, const float* g, int64_t views, int64_t features, int64_t labels,
+                         float* dw);
   // g = factor[o] (g - mean[o] - u along[o]), in place.
   void (*project)(float* g, const float* u, int64_t fan_in, int64_t outputs, const float* factor,
                   const float* mean, const float* along);

@@ -1,5 +1,6 @@
 // linear: y = x w + b; the views of one example are the rows of one small gemm.
 #include "autograd/head_kernels.h"
+#include "autograd/isa_kernels.h"
 #include "autograd/ops.h"
 #include "core/gemm.h"
 
@@ -20,8 +21,18 @@ struct Linear : Node {
     dispatch(dy.dtype(), [&]<class T>() {
       for (int64_t n = 0; n < dy.dim(0); ++n) {
         const T* g = dy.data<T>() + n * views * labels;
-        gemm<T>(Transpose::yes, Transpose::no, features, labels, views, T{1},
-                input.data<T>() + n * views * features, g, T{1}, tape.weight_gradient<T>(w, n));
+        bool accumulate = false;
+        T* dw = tape.weight_gradient<T>(w, n, accumulate);
+        const T* images = input.data<T>() + n * views * features;
+        bool done = false;
+        if constexpr (std::is_same_v<T, float>)
+          if (!accumulate && labels <= kIsaLabels && views <= kIsaViews) {
+            isa_kernels().outer_products(images, g, views, features, labels, dw);
+            done = true;
+          }
+        if (!done)
+          gemm<T>(Transpose::yes, Transpose::no, features, labels, views, T{1}, images, g,
+                  accumulate ? T{1} : T{0}, dw);
         T* db = tape.weight_gradient<T>(bias, n);
         for (int64_t v = 0; v < views; ++v)
           for (int64_t l = 0; l < labels; ++l) db[l] += g[v * labels + l];

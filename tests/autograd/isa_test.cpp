@@ -138,5 +138,31 @@ TEST(IsaKernels, StandardizationAgreesWithThePlainLoopsInDouble) {
   }
 }
 
+TEST(IsaKernels, OuterProductsAgreeWithThePlainLoopsInDouble) {
+  for (const auto& [views, features, labels] : {std::array<int64_t, 3>{1, 1, 1},
+                                                {1, 7, 3},
+                                                {3, 40, 10},
+                                                {16, 5, 16},
+                                                {2, 33, 15},
+                                                {1, 3, 16},
+                                                {4, 2, 2}}) {
+    const Tensor x = random_tensor({views * features}, DType::f32, 1),
+                 g = random_tensor({views * labels}, DType::f32, 2),
+                 dw = Tensor::zeros({features * labels}, DType::f64);
+    for (int64_t v = 0; v < views; ++v)
+      for (int64_t f = 0; f < features; ++f)
+        for (int64_t l = 0; l < labels; ++l)
+          dw.data<double>()[f * labels + l] +=
+              static_cast<double>(x.data<float>()[v * features + f]) * g.data<float>()[v * labels + l];
+    for (const Build& build : builds()) {
+      SCOPED_TRACE(concat(build.name, ' ', views, ' ', features, ' ', labels));
+      Guarded<float> fast(features * labels, 99);
+      build.kernels.outer_products(x.data<float>(), g.data<float>(), views, features, labels, fast.data());
+      EXPECT_TRUE(fast.intact());
+      EXPECT_LE(normalised_error(as_tensor(fast.values()), dw), kFloatOpTolerance);
+    }
+  }
+}
+
 }  // namespace
 }  // namespace pergrad::test

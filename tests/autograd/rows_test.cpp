@@ -138,7 +138,7 @@ struct SharedGradient : Node {
 
 OpCase toy(const std::string& name, std::vector<Operand> weights,
            std::function<Record(WeightTape&, const std::vector<WeightVar>&)> prepare) {
-  return {"toy", name, {}, {{{2, 3}}}, std::move(weights), std::move(prepare), false};
+  return {"toy", name, {}, {{{2, 3}}}, std::move(weights), std::move(prepare), false, {}};
 }
 
 OpCase toy_batch_norm() {

@@ -1,5 +1,5 @@
-// Group norm and weight standardization, channels last, vectors of channels at a time. One source, built for
-// three instruction sets (PG_ISA).
+// Group norm, weight standardization, the weights of a classifier: channels last, vectors of channels at a
+// time. One source, built for three instruction sets (PG_ISA).
 #include "autograd/isa_kernels.h"
 #include "core/cpu.h"
 #include "core/isa/tiles.h"
@@ -173,10 +173,30 @@ void project(float* g, const float* u, int64_t fan_in, int64_t outputs, const fl
     }
 }
 
+// Each feature's row is written as kIsaLabels numbers, whose tail the next rows write over: stores of a fixed
+// width, where a matrix product of so few columns over so few views takes many times as long. The last rows,
+// behind which others' numbers lie, are written as they are.
+void outer_products(const float* x, const float* g, int64_t views, int64_t features, int64_t labels,
+                    float* dw) {
+  constexpr int kN = kIsaLabels / kLanes;
+  const int64_t whole = features - (kIsaLabels + labels - 1) / labels;
+  float padded[kIsaViews * kIsaLabels] = {};
+  for (int64_t v = 0; v < views; ++v)
+    for (int64_t l = 0; l < labels; ++l) padded[v * kIsaLabels + l] = g[v * labels + l];
+  for (int64_t f = 0; f < features; ++f) {
+    Vec row[kN] = {};
+    for (int64_t v = 0; v < views; ++v)
+      for (int i = 0; i < kN; ++i) row[i] += x[v * features + f] * load(padded + v * kIsaLabels + i * kLanes);
+    float* const out = dw + f * labels;
+    for (int64_t l = 0; l < labels && f >= whole; ++l) out[l] = row[l / kLanes][l % kLanes];
+    for (int i = 0; i < kN && f < whole; ++i) store(out + i * kLanes, row[i]);
+  }
+}
+
 }  // namespace
 
 const IsaKernels& PG_FOR_ISA(isa_kernels_)() {
-  static constexpr IsaKernels kKernels{group_norm, group_norm_backward, column_sums, project};
+  static constexpr IsaKernels kKernels{group_norm, group_norm_backward, column_sums, outer_products, project};
   return kKernels;
 }
 
