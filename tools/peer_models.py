@@ -237,17 +237,19 @@ class TorchLayers:
         return self.F.linear(self.model.pool(wide), self.p[name + ".weight"], self.p[name + ".bias"])
 
 
-def reference_sums(model, values, rows, counts, clip_norm):
+def reference_sums(model, values, rows, counts, clip_norm, kink=0.0):
     """The clipped sum and the plain one by a loop over examples, float64, on the CPU: name -> array each.
-    `values`: name -> array; rows: images [N,K,C,H,W] and labels [N]; counts [N]: how often each row counts."""
+    `values`: name -> array; rows: images [N,K,C,H,W] and labels [N]; counts [N]: how often each row counts;
+    kink: where the ReLU begins to pass what it is given."""
     import torch
     import torch.nn.functional as F
     x, y = torch.tensor(rows[0], dtype=torch.float64), torch.tensor(rows[1])
     p = {name: torch.tensor(value, dtype=torch.float64, requires_grad=True) for name, value in values.items()}
     clipped, plain = ({name: torch.zeros_like(value) for name, value in p.items()} for _ in range(2))
     for image, label, count in zip(x, y, counts):
-        logits = model.forward(TorchLayers(model, p, torch.float64), image)
-        loss = F.cross_entropy(logits, label.expand(len(image)))
+        layers = TorchLayers(model, p, torch.float64)
+        layers.relu = lambda t: torch.where(t > kink, t, 0.0)
+        loss = F.cross_entropy(model.forward(layers, image), label.expand(len(image)))
         gradient = dict(zip(p, torch.autograd.grad(loss, list(p.values()))))
         norm = torch.sqrt(sum(g.square().sum() for g in gradient.values()))
         for name, g in gradient.items():
@@ -349,7 +351,8 @@ class OpacusNet:
 
         def sample_standardized_row(layer, activations, dy):
             plain = layer.plain[0]
-            gradients = compute_conv_grad_sample(plain, activations, dy)
+            # Contiguous: Opacus 1.6 unfolds by strides of NCHW, whatever the memory format is.
+            gradients = compute_conv_grad_sample(plain, [activations[0].contiguous()], dy)
             return {layer.bias: gradients[plain.bias], **through_standardization(layer, gradients[plain.weight])}
 
         def sample_conv(layer, activations, dy):
