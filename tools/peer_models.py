@@ -1,5 +1,5 @@
-"""What the comparisons with other frameworks share: pergrad's models written for PyTorch, per-example gradients
-of their layers, the same as Opacus takes them, and the float64 loop that everyone's sums are held against.
+"""What the comparisons with other frameworks share: pergrad's models written for PyTorch, per-example
+gradients of their layers, the same as Opacus takes them, and the float64 loop that all sums are held against.
 
 Packages are imported where they are used: shapes and counts need none. Layouts are PyTorch's: images
 [N,K,C,H,W], convolutions [O,C,K,K], linear [L,C].
@@ -19,7 +19,8 @@ FLOOR = 1e-4     # of the sum of squares in weight standardization
 class Model:
     """What the models have in common. A model has the fields standardize, groups, side, channels, labels;
     convolutions(): name -> (kernel, inputs, outputs, stride), padding is kernel // 2; norms(): name ->
-    channels; order: all layers in pergrad's order; classifier: the name of the last one; features: its inputs."""
+    channels; order: all layers in pergrad's order; classifier: the name of the last one; features: its
+    inputs."""
 
     def parameter_shapes(self):
         """name -> shape, in pergrad's order."""
@@ -54,7 +55,7 @@ class Model:
 
 @dataclasses.dataclass(frozen=True)
 class WideResNet(Model):
-    """layers/wide_resnet.h: ReLU, group norm, convolution with weight standardization; padding 1 at stride 2."""
+    """layers/wide_resnet.h: blocks of ReLU, group norm, standardized convolution; padding 1 at stride 2."""
     depth: int = 16
     width: int = 4
     standardize: bool = True
@@ -123,7 +124,7 @@ class WideResNet(Model):
 
 @dataclasses.dataclass(frozen=True)
 class SmallCnn(Model):
-    """small_cnn_layers of layers/sequential_net.h: convolution, group norm, ReLU, twice, and a linear layer."""
+    """small_cnn_layers of layers/sequential_net.h: convolution, group norm, ReLU, twice, and a classifier."""
     standardize: bool = True
     groups: int = 4
     side: int = 28
@@ -255,7 +256,8 @@ def reference_sums(model, values, rows, counts, clip_norm, kink=0.0):
         for name, g in gradient.items():
             plain[name] += int(count) * g
             clipped[name] += int(count) * min(1.0, clip_norm / float(norm)) * g
-    return tuple({name: value.detach().numpy() for name, value in total.items()} for total in (clipped, plain))
+    return tuple({name: value.detach().numpy() for name, value in total.items()}
+                 for total in (clipped, plain))
 
 
 def normalized_error(got, wanted):
@@ -276,7 +278,8 @@ class OpacusNet:
     ghost: Opacus' ghost clipping, which knows neither views nor standardized weights.   mixed: bf16 inside.
     """
 
-    def __init__(self, model, values, device="cpu", views_inside=True, ghost=False, mixed=False, clip_norm=1.0):
+    def __init__(self, model, values, device="cpu", views_inside=True, ghost=False, mixed=False,
+                 clip_norm=1.0):
         import opacus.grad_sample as grad_sample
         import torch
         from torch import nn
@@ -353,7 +356,8 @@ class OpacusNet:
             plain = layer.plain[0]
             # Contiguous: Opacus 1.6 unfolds by strides of NCHW, whatever the memory format is.
             gradients = compute_conv_grad_sample(plain, [activations[0].contiguous()], dy)
-            return {layer.bias: gradients[plain.bias], **through_standardization(layer, gradients[plain.weight])}
+            return {layer.bias: gradients[plain.bias],
+                    **through_standardization(layer, gradients[plain.weight])}
 
         def sample_conv(layer, activations, dy):
             rows(layer)
