@@ -1,5 +1,5 @@
-"""What the comparisons with other frameworks share: pergrad's models written for PyTorch, per-example gradients
-of their layers, the same as Opacus takes them, and the float64 loop that everyone's sums are held against.
+"""What the comparisons with other frameworks share: pergrad's models written for PyTorch, per-example
+gradients of their layers, the same as Opacus takes them, and the float64 loop that all sums are held against.
 
 Packages are imported where they are used: shapes and counts need none. Layouts are PyTorch's: images
 [N,K,C,H,W], convolutions [O,C,K,K], linear [L,C].
@@ -19,7 +19,8 @@ FLOOR = 1e-4     # of the sum of squares in weight standardization
 class Model:
     """What the models have in common. A model has the fields standardize, groups, side, channels, labels;
     convolutions(): name -> (kernel, inputs, outputs, stride), padding is kernel // 2; norms(): name ->
-    channels; order: all layers in pergrad's order; classifier: the name of the last one; features: its inputs."""
+    channels; order: all layers in pergrad's order; classifier: the name of the last one; features: its
+    inputs."""
 
     def parameter_shapes(self):
         """name -> shape, in pergrad's order."""
@@ -54,7 +55,7 @@ class Model:
 
 @dataclasses.dataclass(frozen=True)
 class WideResNet(Model):
-    """layers/wide_resnet.h: ReLU, group norm, convolution with weight standardization; padding 1 at stride 2."""
+    """layers/wide_resnet.h: blocks of ReLU, group norm, standardized convolution; padding 1 at stride 2."""
     depth: int = 16
     width: int = 4
     standardize: bool = True
@@ -123,7 +124,7 @@ class WideResNet(Model):
 
 @dataclasses.dataclass(frozen=True)
 class SmallCnn(Model):
-    """small_cnn_layers of layers/sequential_net.h: convolution, group norm, ReLU, twice, and a linear layer."""
+    """small_cnn_layers of layers/sequential_net.h: convolution, group norm, ReLU, twice, and a classifier."""
     standardize: bool = True
     groups: int = 4
     side: int = 28
@@ -237,23 +238,26 @@ class TorchLayers:
         return self.F.linear(self.model.pool(wide), self.p[name + ".weight"], self.p[name + ".bias"])
 
 
-def reference_sums(model, values, rows, counts, clip_norm):
+def reference_sums(model, values, rows, counts, clip_norm, kink=0.0):
     """The clipped sum and the plain one by a loop over examples, float64, on the CPU: name -> array each.
-    `values`: name -> array; rows: images [N,K,C,H,W] and labels [N]; counts [N]: how often each row counts."""
+    `values`: name -> array; rows: images [N,K,C,H,W] and labels [N]; counts [N]: how often each row counts;
+    kink: where the ReLU begins to pass what it is given."""
     import torch
     import torch.nn.functional as F
     x, y = torch.tensor(rows[0], dtype=torch.float64), torch.tensor(rows[1])
     p = {name: torch.tensor(value, dtype=torch.float64, requires_grad=True) for name, value in values.items()}
     clipped, plain = ({name: torch.zeros_like(value) for name, value in p.items()} for _ in range(2))
     for image, label, count in zip(x, y, counts):
-        logits = model.forward(TorchLayers(model, p, torch.float64), image)
-        loss = F.cross_entropy(logits, label.expand(len(image)))
+        layers = TorchLayers(model, p, torch.float64)
+        layers.relu = lambda t: torch.where(t > kink, t, 0.0)
+        loss = F.cross_entropy(model.forward(layers, image), label.expand(len(image)))
         gradient = dict(zip(p, torch.autograd.grad(loss, list(p.values()))))
         norm = torch.sqrt(sum(g.square().sum() for g in gradient.values()))
         for name, g in gradient.items():
             plain[name] += int(count) * g
             clipped[name] += int(count) * min(1.0, clip_norm / float(norm)) * g
-    return tuple({name: value.detach().numpy() for name, value in total.items()} for total in (clipped, plain))
+    return tuple({name: value.detach().numpy() for name, value in total.items()}
+                 for total in (clipped, plain))
 
 
 def normalized_error(got, wanted):
@@ -274,7 +278,8 @@ class OpacusNet:
     ghost: Opacus' ghost clipping, which knows neither views nor standardized weights.   mixed: bf16 inside.
     """
 
-    def __init__(self, model, values, device="cpu", views_inside=True, ghost=False, mixed=False, clip_norm=1.0):
+    def __init__(self, model, values, device="cpu", views_inside=True, ghost=False, mixed=False,
+                 clip_norm=1.0):
         import opacus.grad_sample as grad_sample
         import torch
         from torch import nn
@@ -349,8 +354,10 @@ class OpacusNet:
 
         def sample_standardized_row(layer, activations, dy):
             plain = layer.plain[0]
-            gradients = compute_conv_grad_sample(plain, activations, dy)
-            return {layer.bias: gradients[plain.bias], **through_standardization(layer, gradients[plain.weight])}
+            # Contiguous: Opacus 1.6 unfolds by strides of NCHW, whatever the memory format is.
+            gradients = compute_conv_grad_sample(plain, [activations[0].contiguous()], dy)
+            return {layer.bias: gradients[plain.bias],
+                    **through_standardization(layer, gradients[plain.weight])}
 
         def sample_conv(layer, activations, dy):
             rows(layer)
