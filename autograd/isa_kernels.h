@@ -31,6 +31,10 @@ struct IsaKernels {
   // g [F, O] and u [F, O]: sum[o] = sum over F of g, dot[o] = of g u.
   void (*column_sums)(const float* g, const float* u, int64_t fan_in, int64_t outputs, double* sum,
                       double* dot);
+  // y [views, labels] = x w + bias;  x [views, features], w [features, labels].   REQUIRES: labels <=
+  // kIsaLabels.
+  void (*classify)(const float* x, const float* w, const float* bias, int64_t views, int64_t features,
+                   int64_t labels, float* y);
   // dw [features, labels] = sum over views of x[v]^T g[v];  x [views, features], g [views, labels].
   //   REQUIRES: labels <= kIsaLabels, views <= kIsaViews.
   void (*outer_products)(const float* x, const float* g, int64_t views, int64_t features, int64_t labels,

@@ -173,6 +173,27 @@ void project(float* g, const float* u, int64_t fan_in, int64_t outputs, const fl
     }
 }
 
+// Each feature's row of w is read as kIsaLabels numbers, whose tail counts for nothing; the last rows, behind
+// which memory may end, number by number. Four chains of sums, since one addition takes four cycles.
+void classify(const float* x, const float* w, const float* bias, int64_t views, int64_t features,
+              int64_t labels, float* y) {
+  constexpr int kN = kIsaLabels / kLanes, kChains = 4;
+  const int64_t whole = features - (kIsaLabels + labels - 1) / labels, run = whole > 0 ? whole / kChains : 0;
+  for (int64_t v = 0; v < views; ++v, x += features, y += labels) {
+    Vec sum[kChains][kN] = {};
+    for (int64_t f = 0; f < run; ++f)
+      for (int k = 0; k < kChains; ++k)
+        for (int i = 0; i < kN; ++i)
+          sum[k][i] += x[k * run + f] * load(w + (k * run + f) * labels + i * kLanes);
+    for (int64_t l = 0; l < labels; ++l) {
+      float total = bias[l];
+      for (int k = 0; k < kChains; ++k) total += sum[k][l / kLanes][l % kLanes];
+      for (int64_t f = kChains * run; f < features; ++f) total += x[f] * w[f * labels + l];
+      y[l] = total;
+    }
+  }
+}
+
 // Each feature's row is written as kIsaLabels numbers, whose tail the next rows write over: stores of a fixed
 // width, where a matrix product of so few columns over so few views takes many times as long. The last rows,
 // behind which others' numbers lie, are written as they are.
@@ -196,7 +217,8 @@ void outer_products(const float* x, const float* g, int64_t views, int64_t featu
 }  // namespace
 
 const IsaKernels& PG_FOR_ISA(isa_kernels_)() {
-  static constexpr IsaKernels kKernels{group_norm, group_norm_backward, column_sums, outer_products, project};
+  static constexpr IsaKernels kKernels{group_norm, group_norm_backward, column_sums,
+                                       classify,   outer_products,      project};
   return kKernels;
 }
 

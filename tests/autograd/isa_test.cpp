@@ -138,24 +138,39 @@ TEST(IsaKernels, StandardizationAgreesWithThePlainLoopsInDouble) {
   }
 }
 
-TEST(IsaKernels, OuterProductsAgreeWithThePlainLoopsInDouble) {
+TEST(IsaKernels, AClassifierAgreesWithThePlainLoopsInDouble) {
   for (const auto& [views, features, labels] : {std::array<int64_t, 3>{1, 1, 1},
                                                 {1, 7, 3},
                                                 {3, 40, 10},
                                                 {16, 5, 16},
                                                 {2, 33, 15},
                                                 {1, 3, 16},
-                                                {4, 2, 2}}) {
+                                                {4, 2, 2},
+                                                {1, 1568, 10}}) {
     const Tensor x = random_tensor({views * features}, DType::f32, 1),
                  g = random_tensor({views * labels}, DType::f32, 2),
-                 dw = Tensor::zeros({features * labels}, DType::f64);
+                 w = random_tensor({features * labels}, DType::f32, 3),
+                 bias = random_tensor({labels}, DType::f32, 4),
+                 dw = Tensor::zeros({features * labels}, DType::f64),
+                 y = Tensor::zeros({views * labels}, DType::f64);
+    for (int64_t i = 0; i < views * labels; ++i) y.data<double>()[i] = bias.data<float>()[i % labels];
     for (int64_t v = 0; v < views; ++v)
       for (int64_t f = 0; f < features; ++f)
-        for (int64_t l = 0; l < labels; ++l)
-          dw.data<double>()[f * labels + l] +=
-              static_cast<double>(x.data<float>()[v * features + f]) * g.data<float>()[v * labels + l];
+        for (int64_t l = 0; l < labels; ++l) {
+          const double in = x.data<float>()[v * features + f];
+          dw.data<double>()[f * labels + l] += in * g.data<float>()[v * labels + l];
+          y.data<double>()[v * labels + l] += in * w.data<float>()[f * labels + l];
+        }
     for (const Build& build : builds()) {
       SCOPED_TRACE(concat(build.name, ' ', views, ' ', features, ' ', labels));
+      // What lies behind the weights is not a number, and must not be used.
+      std::vector<float> walled(w.data<float>(), w.data<float>() + w.size());
+      walled.resize(walled.size() + 64, std::nanf(""));
+      Guarded<float> fast_y(views * labels, 99);
+      build.kernels.classify(x.data<float>(), walled.data(), bias.data<float>(), views, features, labels,
+                             fast_y.data());
+      EXPECT_TRUE(fast_y.intact());
+      EXPECT_LE(normalised_error(as_tensor(fast_y.values()), y), kFloatOpTolerance);
       Guarded<float> fast(features * labels, 99);
       build.kernels.outer_products(x.data<float>(), g.data<float>(), views, features, labels, fast.data());
       EXPECT_TRUE(fast.intact());
