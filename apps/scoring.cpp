@@ -3,6 +3,8 @@
 
 #include "augment/evaluation_views.h"
 
+#include <omp.h>
+
 #include <algorithm>
 
 namespace pergrad::apps {

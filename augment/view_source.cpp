@@ -2,6 +2,7 @@
 #include "augment/view_source.h"
 
 #include "core/error.h"
+#include "core/exec_rows.h"
 #include "core/philox.h"
 
 #include <algorithm>
@@ -69,7 +70,7 @@ ExampleBatch ViewSource::views(std::span<const Unit> units, int64_t step) {
   const auto row_of = [](const Tensor& t, int64_t n, int64_t size) {
     return t.values<float>().subspan(static_cast<size_t>(n * size), static_cast<size_t>(size));
   };
-  exec_.for_each_row(rows, [&](int64_t n, int) {
+  for_each_row(exec_, rows, [&](int64_t n, int) {
     write_row(units[static_cast<size_t>(n)], step,
               {row_of(batch.images, n, views * shape.size()), row_of(batch.targets, n, views * labels),
                row_of(batch.weights, n, views)});
@@ -87,7 +88,7 @@ void ViewSource::draw(std::span<const Unit> units, int64_t step, ViewPlan& plan)
   plan.ids.resize(units.size() * lists);
   plan.recipes.resize(units.size() * lists * views);
   plan.weights.resize(units.size() * lists * views);
-  exec_.for_each_row(plan.rows, [&](int64_t n, int) {
+  for_each_row(exec_, plan.rows, [&](int64_t n, int) {
     const size_t first = static_cast<size_t>(n) * lists;
     const std::vector<int64_t> ids = members_of(units[static_cast<size_t>(n)]);
     const auto recipes = std::span(plan.recipes).subspan(first * views, lists * views);

@@ -1,22 +1,21 @@
-// Where threads are known: loops over independent indices. Everything else is written as if there were one
-// thread.
-//
+// Where threads are known: loops over independent indices. Everything else is written as if there were one.
 // PG_HD marks functions that run on both devices. CpuExec runs a named functor over [0, n) with OpenMP,
 // static schedule. No atomics in results: runs repeat bit for bit. The CUDA twin has the same verbs.
 #pragma once
 
-#include <atomic>
 #include <cstdint>
-#include <exception>
-
-#if !defined(__CUDACC__)
-#include <omp.h>
-#endif
 
 #if defined(__CUDACC__)
 #define PG_HD __host__ __device__
 #else
 #define PG_HD
+#endif
+
+// The same code for wider registers, chosen when the program starts; same operations, same bits.
+#if defined(__x86_64__) && defined(__gnu_linux__) && !defined(PG_SANITIZED) && !defined(__CUDACC__)
+#define PG_CLONES __attribute__((target_clones("default", "arch=x86-64-v3", "arch=x86-64-v4")))
+#else
+#define PG_CLONES
 #endif
 
 #if defined(__FAST_MATH__)
@@ -39,26 +38,6 @@ struct CpuExec {
     }
 #pragma omp parallel for schedule(static) num_threads(threads)
     for (int64_t i = 0; i < n; ++i) f(i);
-  }
-
-  // f(i, thread) for i in [0, n), handed out one at a time (rows of unequal cost); thread in [0, threads).
-  // An exception in f stops the hand-out and is thrown again here.
-  template <class F>
-  void for_each_row(int64_t n, const F& f) const {
-    std::exception_ptr failure;
-    std::atomic<bool> failed = false;
-#pragma omp parallel for schedule(dynamic, 1) num_threads(threads) if (threads > 1)
-    for (int64_t i = 0; i < n; ++i) {
-      if (failed.load(std::memory_order_relaxed)) continue;
-      try {
-        f(i, omp_get_thread_num());
-      } catch (...) {
-        failed = true;
-#pragma omp critical(pergrad_exec_failure)
-        if (!failure) failure = std::current_exception();
-      }
-    }
-    if (failure) std::rethrow_exception(failure);
   }
 };
 #endif

@@ -4,8 +4,7 @@
 //    and no result depends on threads, chunks or order.
 // 2. ChaChaStream decides who is sampled, and the noise. What the guarantee does not rest on
 //    (augmentations, initial weights) comes from core/philox.h.
-// 3. Different uses have different keys: derive_key(parent, "noise") never equals derive_key(parent,
-//    "sampler").
+// 3. Different uses have different keys: derive_key(parent, "noise") is not derive_key(parent, "sampler").
 #pragma once
 
 #include "core/exec.h"
@@ -29,60 +28,44 @@ Key key_from_text(std::string_view text);
 // 256 bits from the operating system (getrandom).  THROWS: PrivacyError if it has none.
 Key key_from_entropy();
 
-// One ChaCha20 block (RFC 8439, section 2.3): 16 words from key, 32-bit block counter and 96-bit nonce.
-PG_HD inline void chacha20_block(const uint32_t key[8], uint32_t counter, const uint32_t nonce[3],
-                                 uint32_t out[16]) {
-  const uint32_t start[16] = {0x61707865u, 0x3320646eu, 0x79622d32u, 0x6b206574u,  // "expand 32-byte k"
-                              key[0],      key[1],      key[2],      key[3],      key[4],   key[5],
-                              key[6],      key[7],      counter,     nonce[0],    nonce[1], nonce[2]};
-  uint32_t x[16];
-  for (int i = 0; i < 16; ++i) x[i] = start[i];
-  const auto turn = [](uint32_t v, int bits) { return (v << bits) | (v >> (32 - bits)); };
-  const auto quarter = [&](int a, int b, int c, int d) {
-    x[a] += x[b], x[d] = turn(x[d] ^ x[a], 16);
-    x[c] += x[d], x[b] = turn(x[b] ^ x[c], 12);
-    x[a] += x[b], x[d] = turn(x[d] ^ x[a], 8);
-    x[c] += x[d], x[b] = turn(x[b] ^ x[c], 7);
-  };
-  for (int round = 0; round < 10; ++round) {
-    quarter(0, 4, 8, 12), quarter(1, 5, 9, 13), quarter(2, 6, 10, 14), quarter(3, 7, 11, 15);
-    quarter(0, 5, 10, 15), quarter(1, 6, 11, 12), quarter(2, 7, 8, 13), quarter(3, 4, 9, 14);
-  }
-  for (int i = 0; i < 16; ++i) out[i] = x[i] + start[i];
-}
+// What ChaCha20 makes block 0 from (RFC 8439, section 2.3): 4 constant words, 8 of the key, the block's
+// number, and as nonce the step (2 words) and the index.
+struct ChaChaStart {
+  uint32_t words[16];
+  ChaChaStart(const Key& key, uint64_t step, uint32_t index);
+  PG_HD ChaChaStart(const ChaChaStart& other, uint32_t index) : ChaChaStart(other) { words[15] = index; }
+};
 
-// An endless sequence of bits: ChaCha20 under `key`, nonce = (step, index).
+// An endless sequence of bits: the ChaCha20 blocks 0, 1, 2, ... in their order.
 //   Guarantee: streams with different (key, step, index) share no block.  2^38 bytes at most per stream.
 class ChaChaStream {
  public:
-  ChaChaStream(const Key& key, uint64_t step, uint32_t index);
-  // The stream (key, step, index) from another one of (key, step) that nothing was drawn from.
-  PG_HD ChaChaStream(const ChaChaStream& other, uint32_t index) : ChaChaStream(other) { nonce_[2] = index; }
-  PG_HD uint32_t next_u32() {
-    if (used_ == 16) refill();
-    return block_[used_++];
-  }
-  PG_HD uint64_t next_u64() {
-    const uint64_t low = next_u32();
-    return low | (static_cast<uint64_t>(next_u32()) << 32);
-  }
-  // Uniform in [0, n), exactly: words below 2^64 mod n are drawn again.   REQUIRES: n >= 1.
-  PG_HD uint64_t below(uint64_t n) {
-    uint64_t word = next_u64();
-    while (word < n && word < (0 - n) % n) word = next_u64();
-    return word % n;
+  explicit ChaChaStream(const ChaChaStart& start) : state_(start) {}
+  ChaChaStream(const Key& key, uint64_t step, uint32_t index) : state_(key, step, index) {}
+  uint64_t next_u64() {
+    if (at_ >= 128 && (at_ -= 127) == 16) refill();
+    at_ += 16;
+    return words_[at_ - 16];
   }
 
  private:
-  PG_HD void refill() {
-    chacha20_block(key_, counter_++, nonce_, block_);
-    used_ = 0;
-  }
-  uint32_t key_[8];
-  uint32_t nonce_[3];
-  uint32_t counter_ = 0;
-  uint32_t block_[16];
-  int used_ = 16;
+  void refill();  // the next 16 blocks, side by side: word k of block b becomes words_[16 k + b]
+  ChaChaStart state_;
+  uint64_t words_[128];
+  int at_ = 143;  // behind the last word of block 15
 };
+
+__extension__ typedef unsigned __int128 uint128_t;
+
+// Uniform in [0, n), exactly: words whose product's lower half is below 2^64 mod n are drawn again (Lemire
+// 2019, ACM TOMACS 29:1).   REQUIRES: n >= 1.
+template <class Bits>
+PG_HD uint64_t below(Bits& bits, uint64_t n) {
+  for (;;) {
+    const uint128_t product = uint128_t{bits.next_u64()} * n;
+    const auto low = static_cast<uint64_t>(product);
+    if (low >= n || low >= (0 - n) % n) return static_cast<uint64_t>(product >> 64);
+  }
+}
 
 }  // namespace pergrad

@@ -1,15 +1,15 @@
 // What the discrete noise costs over the continuous noise that dp/accounting accounts for.
 //
 // Let s = noise_std_on_grid. phi is the density of N(0, s^2), R(z) its integral over [z - 1/2, z + 1/2], and
-// D(z) = phi(z) / Z, |z| < 64 s, the law of our noise.
+// D(z) = phi(z) / Z, |z| < 64 s, the law of our noise up to a factor exp(+-2^-99) (discrete_gaussian.h).
 // 1. sum + R-noise is the continuous Gaussian mechanism on the same integer sum, rounded: post-processing,
 //    because rounding commutes with adding integers. What dp/accounting says holds for R.
 // 2. R(z) / phi(z) is the integral over |h| <= 1/2 of cosh(z h / s^2) exp(-h^2 / 2 s^2), so it lies between
 //    exp(-1 / 8 s^2) and exp(z^2 / 8 s^4). For |z| < 64 s: |log(R / phi)| <= 512 / s^2. By Poisson summation
 //    |Z - 1| <= 4 exp(-2 pi^2 s^2) + exp(-2048), which is below 512 / s^2 for s >= 2^20 by far. Hence
-//    |log(R / D)| <= 1024 / s^2 wherever D > 0.
+//    |log(R / D)| <= 1024 / s^2 wherever D > 0, and 2^-99 more for our noise, which is called D from here on.
 // 3. Over all coordinates and releases, also adaptive ones, the logarithms add up to at most
-//    eta = sum of parameters * 1024 / s^2. For an event S and neighbours D, D' (R misses less than
+//    eta = sum of parameters * (1024 / s^2 + 2^-99). For an event S and neighbours D, D' (R misses less than
 //    e^-2000 of D's support, which delta's margin below covers):
 //    D[S] <= e^eta R[S] <= e^eta (e^eps R'[S] + delta') <= e^(eps + 2 eta) D'[S] + e^eta delta'.
 // So account for delta' = delta e^-eta and add 2 eta to epsilon. With 2^25 parameters, 2^12 steps, sigma 1
@@ -41,8 +41,8 @@ PrivacyCost cost_of(const std::vector<Phase>& phases, double delta) {
     PG_CHECK_AS(PrivacyError, s >= 0x1p20, "accountant: noise of ", s, " grid steps, wanted >= 2^20");
     continuous.push_back({phase.noise_multiplier, phase.sampling_rate, phase.releases});
     cost.releases += phase.releases;
-    cost.grid_slack +=
-        1024 * static_cast<double>(phase.parameters) * static_cast<double>(phase.releases) / (s * s);
+    cost.grid_slack += (1024 / (s * s) + 0x1p-99) * static_cast<double>(phase.parameters) *
+                       static_cast<double>(phase.releases);
   }
   cost.grid_slack *= 1 + 1e-9;  // the roundings of this loop
   const double delta_left = delta * std::exp(-cost.grid_slack) * (1 - 1e-12);

@@ -22,13 +22,6 @@
 #include <cmath>
 #include <cstdint>
 
-// The same code for wider registers, chosen when the program starts; same operations, same bits.
-#if defined(__x86_64__) && defined(__gnu_linux__) && !defined(PG_SANITIZED) && !defined(__CUDACC__)
-#define PG_CLONES __attribute__((target_clones("default", "arch=x86-64-v3", "arch=x86-64-v4")))
-#else
-#define PG_CLONES
-#endif
-
 namespace pergrad::dp {
 
 constexpr int64_t kClipBlock = 4096;  // columns of a block: 16 kB of a row, 32 kB of the sum

@@ -1,6 +1,7 @@
-// Three launches: squares, scales, sum.
+// The clip in three launches: squares, scales, sum; the noise in one.
 #include "dp/gpu.h"
 
+#include "core/gpu/chacha.h"
 #include "core/gpu/device_array.h"
 #include "core/gpu/launch.h"
 #include "dp/gpu_kernels.h"
@@ -12,8 +13,9 @@ namespace {
 struct Scratch {
   Device device;
   DeviceArray<uint8_t> is_real;
+  DeviceArray<GaussianBins> bins;
   Workspace workspace;
-  explicit Scratch(Device d) : device(d), is_real(d), workspace(d) {}
+  explicit Scratch(Device d) : device(d), is_real(d), bins(d), workspace(d) {}
 };
 Scratch& scratch_on(Device device) {
   static thread_local std::unique_ptr<Scratch> scratch;
@@ -49,6 +51,14 @@ void add_clipped_rows(const PerExampleGradient& rows, const Plan& plan, const Te
                           plan->grid_bits, squares.device_data<double>(), scale.device_data<double>()});
   launch_each(gpu, P, AddRowsOnGrid{slab, scale.device_data<double>(), N, P, sum.device_data<int64_t>()});
   if (nonprivate_stats) nonprivate_stats->add(rows, squares.to(Device{}).values<double>(), plan->clip_norm);
+}
+
+void release_on_gpu(const ReleaseBlock<ChaChaStream>& r, int64_t blocks, Device device) {
+  Scratch& scratch = scratch_on(device);
+  if (scratch.bins.device_data() == nullptr) scratch.bins.upload({r.bins, 1});
+  launch_each(Gpu::of(device), blocks,
+              ReleaseBlock<ChaChaBlocks>{scratch.bins.device_data(), r.start, r.noise_std, r.unit,
+                                         r.parameters, r.sum, r.out});
 }
 
 void add_plain_rows(const PerExampleGradient& rows, const Tensor& sum) {

@@ -1,9 +1,10 @@
-// What clip_and_sum and its non-private twin do on a GPU. Who reads the reviewer's path and trains on a GPU
-// reads this too (dp/README.md, "On a GPU").
+// What clip_and_sum, its non-private twin and release do on a GPU. Who reads the reviewer's path and trains
+// on a GPU reads this too (dp/README.md, "On a GPU").
 #pragma once
 
 #include "core/example_batch.h"
 #include "dp/clip_stats.h"
+#include "dp/discrete_gaussian.h"
 #include "dp/plan.h"
 
 namespace pergrad::dp {
@@ -13,6 +14,9 @@ namespace pergrad::dp {
 // GPU.
 void add_clipped_rows(const PerExampleGradient& rows, const Plan& plan, const Tensor& sum,
                       NonprivateClipStats* nonprivate_stats);
+
+// noisy(block) for each block: the same bits. Its sum and out are on the device, its bins here.
+void release_on_gpu(const ReleaseBlock<ChaChaStream>& noisy, int64_t blocks, Device device);
 
 // sum [P] f64 += the rows that are real, in their order. No clip, no guarantee.
 void add_plain_rows(const PerExampleGradient& rows, const Tensor& sum);

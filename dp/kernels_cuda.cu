@@ -1,4 +1,5 @@
 // The kernels of this folder, on cuda:i.
+#include "core/gpu/chacha.h"
 #include "core/gpu/launch_cuda.cuh"
 #include "dp/discrete_gaussian.h"
 #include "dp/gpu_kernels.h"
@@ -10,4 +11,4 @@ PG_LAUNCH_EACH(ScaleOfRows)
 PG_LAUNCH_EACH(AddRowsOnGrid)
 PG_LAUNCH_EACH(AddPlainRows)
 PG_LAUNCH_EACH(MeanOfSum)
-PG_LAUNCH_EACH(ReleaseBlock)
+PG_LAUNCH_EACH(ReleaseBlock<pergrad::ChaChaBlocks>)

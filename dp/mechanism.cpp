@@ -1,9 +1,8 @@
 // GaussianMechanism: commit, record, draw, add.
 #include "dp/mechanism.h"
 
-#include "core/gpu/launch.h"
 #include "core/hash.h"
-#include "dp/discrete_gaussian.h"
+#include "dp/gpu.h"
 
 #include <cmath>
 
@@ -25,7 +24,7 @@ PrivateGradient GaussianMechanism::release(ClippedSum&& sum, int64_t step, const
   const ClippedSum owned = std::move(sum);
   const int64_t P = owned.parameters();
   const int64_t blocks = (P + kNoiseBlock - 1) / kNoiseBlock;
-  PG_CHECK(P >= 1 && blocks <= int64_t{1} << 32, "release: ", P, " parameters, wanted 1 to 2^40");
+  PG_CHECK(P >= 1 && blocks <= int64_t{1} << 32, "release: ", P, " parameters, wanted 1 to 240 * 2^32");
 
   // The tag commits to (plan, step, sum) under a key, so it says nothing to who has not the key ...
   const Key tag_key = derive_key(commitment_key_, concat("plan ", plan_.hash(), " step ", step));
@@ -37,15 +36,17 @@ PrivateGradient GaussianMechanism::release(ClippedSum&& sum, int64_t step, const
   const Ledger::Receipt receipt = ledger_.append(step, P, tag);
   const Key key = derive_key(noise_key_, receipt.tag);
 
+  static const GaussianBins bins;
   Tensor out = Tensor::empty({P}, DType::f32, owned.device());
   const double unit = std::ldexp(plan_->clip_norm, -plan_->grid_bits) / plan_.divisor();
-  const ChaChaStream bits(key, static_cast<uint64_t>(step), 0);
+  const ChaChaStart start(key, static_cast<uint64_t>(step), 0);
   const int64_t* values = owned.nonprivate_device_values();
-  const ReleaseBlock noisy{bits, plan_.noise_std_on_grid(), unit, P, values, out.device_data<float>()};
+  const ReleaseBlock<ChaChaStream> noisy{&bins, start,  plan_.noise_std_on_grid(), unit,
+                                         P,     values, out.device_data<float>()};
   if (owned.device().is_cpu())
     exec.for_each(blocks, noisy);
   else
-    launch_each(Gpu::of(owned.device()), blocks, noisy);
+    release_on_gpu(noisy, blocks, owned.device());
   return PrivateGradient(std::move(out));
 }
 

@@ -35,8 +35,8 @@ class GaussianMechanism {
   // release(sum, step): records, then draws noise, then adds.
   //   Guarantee: 1. The line is in the ledger, synced, before the first bit of noise is drawn.
   //   2. Each coordinate gets independent discrete Gaussian noise of standard deviation
-  //      ceil(sigma * 2^F) grid steps, exactly, added in integers that cannot overflow. Everything after it
-  //      (scale, rounding to f32) is post-processing. The sum over nobody is released like any other.
+  //      ceil(sigma * 2^F) grid steps (discrete_gaussian.h), in integers that cannot overflow. What comes
+  //      after (scale, rounding to f32) is post-processing. The sum over nobody is released like any other.
   //   3. The noise is a pure function of (run key, plan, step, sum). The same sum again (a replay after a
   //      crash) gives the same bits and is not charged again; another sum in the same step (a fork) gets
   //      noise of its own, even if the ledger was lost or rolled back: two releases never share noise, so

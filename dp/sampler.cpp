@@ -26,7 +26,7 @@ std::vector<Unit> PoissonSampler::draw(int64_t step) const {
       units.push_back({{id}});
     } else {
       ChaChaStream own(bucket_key_, nonce, static_cast<uint32_t>(id));
-      buckets[own.below(static_cast<uint64_t>(plan_.buckets()))].ids.push_back(id);
+      buckets[below(own, static_cast<uint64_t>(plan_.buckets()))].ids.push_back(id);
     }
   }
   for (auto& [bucket, unit] : buckets) units.push_back(std::move(unit));

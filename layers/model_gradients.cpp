@@ -1,6 +1,8 @@
 // ModelGradients: tapes over rows; predictions.
 #include "layers/model_gradients.h"
 
+#include "core/exec_rows.h"
+
 #include <algorithm>
 #include <cmath>
 
@@ -47,7 +49,7 @@ PerExampleGradient ModelGradients::rows(ExampleBatch&& batch) {
   Tensor slab = slab_.rows(0, rows);
   nonprivate_losses_.assign(static_cast<size_t>(rows), 0);
 
-  exec_.for_each_row(rows, [&](int64_t n, int thread) {
+  for_each_row(exec_, rows, [&](int64_t n, int thread) {
     Workspace& workspace = *workspaces_[static_cast<size_t>(thread)];
     if (!batch.is_real[static_cast<size_t>(n)]) return slab.rows(n, n + 1).fill(0);
     WeightSlots slots(weights, slab.rows(n, n + 1), workspace);
@@ -104,7 +106,7 @@ Tensor predict(Model& model, const Tensor& images, const CpuExec& exec) {
   const WeightTape& weights = model.prepared(exec);
   const auto workspaces = make_workspaces(exec.threads);
   Tensor logits = Tensor::empty({images.dim(0), model.labels()}, images.dtype());
-  exec.for_each_row(images.dim(0), [&](int64_t n, int thread) {
+  for_each_row(exec, images.dim(0), [&](int64_t n, int thread) {
     Tape tape(weights, nullptr, *workspaces[static_cast<size_t>(thread)]);
     const Tensor& out = tape.value(model.forward(tape, tape.input(images.rows(n, n + 1))));
     dispatch(images.dtype(), [&]<class T>() {

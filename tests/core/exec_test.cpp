@@ -1,5 +1,5 @@
 // CpuExec: every index once, on any number of threads, and exceptions come out.
-#include "core/exec.h"
+#include "core/exec_rows.h"
 #include "core/error.h"
 #include "tests/support/compare.h"
 
@@ -30,7 +30,7 @@ TEST(Exec, ForEachRowVisitsEveryRowOnceAndNamesTheThread) {
     for (int64_t n : {0, 1, 7, 200}) {
       std::vector<int> visits(static_cast<size_t>(n));
       std::atomic<bool> thread_in_range = true;
-      CpuExec{threads}.for_each_row(n, [&](int64_t i, int thread) {
+      for_each_row(CpuExec{threads}, n, [&](int64_t i, int thread) {
         ++visits[static_cast<size_t>(i)];
         if (thread < 0 || thread >= threads) thread_in_range = false;
       });
@@ -43,7 +43,7 @@ TEST(Exec, AnExceptionInARowComesOutAndStopsTheHandOut) {
   for (int threads : {1, 3}) {
     std::atomic<int> visited = 0;
     const auto run = [&] {
-      CpuExec{threads}.for_each_row(100000, [&](int64_t i, int) {
+      for_each_row(CpuExec{threads}, 100000, [&](int64_t i, int) {
         ++visited;
         PG_CHECK(i != 5, "row: ", i, " is bad");
         // The others must not be through with all rows before this one's exception is on its way.
@@ -53,10 +53,10 @@ TEST(Exec, AnExceptionInARowComesOutAndStopsTheHandOut) {
     EXPECT_EQ(message_of(run), "row: 5 is bad") << threads;
     EXPECT_LT(visited, 100000) << threads << " threads: rows were handed out after the exception";
     // Whatever was thrown, and the loop works again afterwards.
-    EXPECT_THROW(CpuExec{threads}.for_each_row(3, [](int64_t, int) { throw std::bad_alloc(); }),
+    EXPECT_THROW(for_each_row(CpuExec{threads}, 3, [](int64_t, int) { throw std::bad_alloc(); }),
                  std::bad_alloc);
     visited = 0;
-    CpuExec{threads}.for_each_row(10, [&](int64_t, int) { ++visited; });
+    for_each_row(CpuExec{threads}, 10, [&](int64_t, int) { ++visited; });
     EXPECT_EQ(visited, 10);
   }
 }

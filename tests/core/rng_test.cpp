@@ -1,6 +1,8 @@
 // The generators against published vectors, and the laws of what is made of their bits.
+#include "core/gpu/chacha.h"
 #include "core/philox.h"
 #include "tests/support/compare.h"
+#include "tests/support/scripted_bits.h"
 #include "tests/support/tolerance.h"
 
 #include <gtest/gtest.h>
@@ -11,36 +13,74 @@
 namespace pergrad::test {
 namespace {
 
-TEST(ChaCha20, Rfc8439BlockFunction) {  // RFC 8439, section 2.3.2
-  uint32_t key[8];
-  for (uint32_t i = 0; i < 8; ++i)
-    key[i] = (4 * i) | (4 * i + 1) << 8 | (4 * i + 2) << 16 | (4 * i + 3) << 24;
-  const uint32_t nonce[3] = {0x09000000, 0x4a000000, 0x00000000};
+// The key and nonce of RFC 8439, section 2.3.2: words 0x09000000, 0x4a000000, 0 of nonce as (step, index).
+ChaChaStart rfc_start() {
+  Key key;
+  for (size_t i = 0; i < 32; ++i) key.bytes[i] = static_cast<uint8_t>(i);
+  return {key, 0x4a00000009000000ull, 0};
+}
+const uint32_t kRfcBlock1[16] = {0xe4e7f110, 0x15593bd1, 0x1fdd0f50, 0xc47120a3, 0xc7f4d1c7, 0x0368c033,
+                                 0x9aaa2204, 0x4e6cd4c3, 0x466482d2, 0x09aa9f07, 0x05d7c214, 0xa2028bd9,
+                                 0xd19c12b5, 0xb94e16de, 0xe883d0cb, 0x4e3c50a2};
+
+TEST(ChaCha20, Rfc8439BlockFunction) {  // section 2.3.2
+  ChaChaStart start = rfc_start();
+  start.words[12] = 1;
   uint32_t out[16];
-  chacha20_block(key, 1, nonce, out);
-  const uint32_t wanted[16] = {0xe4e7f110, 0x15593bd1, 0x1fdd0f50, 0xc47120a3, 0xc7f4d1c7, 0x0368c033,
-                               0x9aaa2204, 0x4e6cd4c3, 0x466482d2, 0x09aa9f07, 0x05d7c214, 0xa2028bd9,
-                               0xd19c12b5, 0xb94e16de, 0xe883d0cb, 0x4e3c50a2};
-  for (int i = 0; i < 16; ++i) EXPECT_EQ(out[i], wanted[i]) << i;
+  chacha20_block(start, out);
+  for (int i = 0; i < 16; ++i) EXPECT_EQ(out[i], kRfcBlock1[i]) << i;
 }
 
 TEST(ChaCha20, Rfc8439AppendixA1) {  // test vectors 1 and 2: key and nonce zero, counters 0 and 1
   ChaChaStream stream(Key{}, 0, 0);
-  EXPECT_EQ(stream.next_u32(), 0xade0b876u);
-  EXPECT_EQ(stream.next_u32(), 0x903df1a0u);
-  for (int i = 2; i < 16; ++i) stream.next_u32();
-  EXPECT_EQ(stream.next_u32(), 0xbee7079fu);
-  EXPECT_EQ(stream.next_u32(), 0x7a385155u);
+  EXPECT_EQ(stream.next_u64(), 0x903df1a0ade0b876ull);
+  for (int i = 1; i < 8; ++i) stream.next_u64();
+  EXPECT_EQ(stream.next_u64(), 0x7a385155bee7079full);
 }
 
 TEST(ChaCha20, StreamIsTheBlocksInOrder) {
-  Key key;
-  for (size_t i = 0; i < 32; ++i) key.bytes[i] = static_cast<uint8_t>(i);
-  // The nonce of section 2.3.2 as (step, index): words 0x09000000, 0x4a000000, 0; the vector is block 1.
-  ChaChaStream stream(key, 0x4a00000009000000ull, 0);
-  for (int i = 0; i < 16; ++i) stream.next_u32();
-  EXPECT_EQ(stream.next_u32(), 0xe4e7f110u);
-  EXPECT_EQ(stream.next_u64(), 0x1fdd0f5015593bd1ull);
+  ChaChaStream stream(rfc_start());
+  for (int i = 0; i < 8; ++i) stream.next_u64();
+  for (int i = 0; i < 16; i += 2)
+    EXPECT_EQ(stream.next_u64(), kRfcBlock1[i] | uint64_t{kRfcBlock1[i + 1]} << 32);
+}
+
+// 16 blocks at once, and one at a time as a thread of a GPU makes them: the same words, over many refills.
+TEST(ChaCha20, SixteenBlocksAtOnceAreTheSixteenBlocks) {
+  const Key key = key_from_text("batch");
+  for (uint64_t step : {uint64_t{0}, uint64_t{7}, uint64_t{1} << 63})
+    for (uint32_t index : {0u, 1u, ~0u}) {
+      ChaChaStream many(key, step, index);
+      ChaChaBlocks single(ChaChaStart(ChaChaStart(key, step, 5), index));
+      for (int i = 0; i < 8 * 16 * 5 + 3; ++i) ASSERT_EQ(many.next_u64(), single.next_u64()) << i;
+    }
+}
+
+// Each result has floor(2^64 / n) words: those whose product with n has it as its upper half, without the
+// first where there is one more.
+TEST(Below, IsExact) {
+  for (uint64_t n :
+       {uint64_t{1}, uint64_t{2}, uint64_t{3}, uint64_t{10}, uint64_t{240}, (uint64_t{1} << 48) - 1,
+        (uint64_t{1} << 54) / 3, uint64_t{1} << 54, (uint64_t{1} << 63) + 1, ~uint64_t{0}}) {
+    const uint128_t all = uint128_t{1} << 64;
+    const auto per_result = static_cast<uint64_t>(all / n);
+    for (uint64_t r : {uint64_t{0}, uint64_t{1}, n / 3, n / 2, n - 2, n - 1}) {
+      if (r >= n) continue;
+      const uint128_t first = (all * r + n - 1) / n, end = (all * (r + 1) + n - 1) / n;
+      const auto drawn = [&](uint128_t word) {
+        ScriptedBits bits{{static_cast<uint64_t>(word), ~uint64_t{0}}};
+        const uint64_t result = below(bits, n);
+        return *bits.used == 1 ? result : n;  // n: drawn again
+      };
+      const auto spare = static_cast<uint64_t>(end - first) - per_result;  // 0 or 1
+      ASSERT_LE(spare, 1u);
+      EXPECT_EQ(drawn(first), spare == 1 ? n : r) << n << ' ' << r;
+      if (first + spare < end) {
+        EXPECT_EQ(drawn(first + spare), r) << n << ' ' << r;
+        EXPECT_EQ(drawn(end - 1), r) << n << ' ' << r;
+      }
+    }
+  }
 }
 
 TEST(ChaCha20, StreamsDiffer) {
@@ -157,10 +197,10 @@ TEST(Keys, DerivedKeysAreIndependent) {
   EXPECT_EQ(derive_key(parent, "noise"), derive_key(parent, "noise"));
   // Streams under two derived keys: their exclusive or has half of its bits set.
   ChaChaStream a(derive_key(parent, "noise"), 0, 0), b(derive_key(parent, "sampler"), 0, 0);
-  const int words = 4096;
+  const int words = 2048;
   int ones = 0;
-  for (int i = 0; i < words; ++i) ones += __builtin_popcount(a.next_u32() ^ b.next_u32());
-  EXPECT_LT(std::abs(ones - 16.0 * words), kStatisticalSigmas * std::sqrt(8.0 * words));
+  for (int i = 0; i < words; ++i) ones += __builtin_popcountll(a.next_u64() ^ b.next_u64());
+  EXPECT_LT(std::abs(ones - 32.0 * words), kStatisticalSigmas * std::sqrt(16.0 * words));
 }
 
 TEST(Keys, EntropyIsFresh) { EXPECT_NE(key_from_entropy(), key_from_entropy()); }

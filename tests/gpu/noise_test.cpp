@@ -2,8 +2,7 @@
 // either device; the whole step.
 #include "tests/gpu/device_test.h"
 #include "tests/gpu/dp_fakes.h"
-#include "core/gpu/launch.h"
-#include "dp/discrete_gaussian.h"
+#include "dp/gpu.h"
 #include "dp/step.h"
 
 namespace pergrad::dp {
@@ -26,16 +25,17 @@ ClippedSum sum_on(Device device, const Plan& plan, const std::vector<float>& row
 }
 
 TEST_P(GpuNoiseSmall, HasTheProcessorsBits) {
-  constexpr int64_t P = 3000;  // not a multiple of any block
+  constexpr int64_t P = 3001;  // not a multiple of any block
+  static const GaussianBins bins;
   for (int64_t noise_std : {int64_t{1} << 20, (int64_t{1} << 41) + 12345, int64_t{1} << 54}) {
     const Tensor zero = Tensor::zeros({P}, DType::i64), sum = zero.to(device());
     const Tensor here = Tensor::empty({P}, DType::f32), there = Tensor::empty({P}, DType::f32, device());
-    ReleaseBlock kernel{ChaChaStream(kKey, 7, 0), noise_std,         0x1p-30, P,
-                        zero.data<int64_t>(),     here.data<float>()};
+    ReleaseBlock<ChaChaStream> kernel{&bins, ChaChaStart(kKey, 7, 0), noise_std,         0x1p-30,
+                                      P,     zero.data<int64_t>(),    here.data<float>()};
     const int64_t blocks = (P + kNoiseBlock - 1) / kNoiseBlock;
     CpuExec{}.for_each(blocks, kernel);
     kernel.sum = sum.device_data<int64_t>(), kernel.out = there.device_data<float>();
-    launch_each(gpu(), blocks, kernel);
+    release_on_gpu(kernel, blocks, device());
     const Tensor back = there.to(Device{});
     double power = 0;
     for (int64_t i = 0; i < P; ++i) {

@@ -63,11 +63,15 @@ TEST(Accountant, MicrobatchesHalveSigmaAndPhasesAdd) {
   EXPECT_THROW(cost_of({{1, 0.1, 1, 1, 1000}}, 1e-5), PrivacyError);
 }
 
-// 2^25 parameters, 2^12 steps, sigma 1: eta = 2^37 * 2^10 / 2^80.
+// 2^25 parameters, 2^12 steps, sigma 1: eta = 2^37 * (2^10 / 2^80 + 2^-99).
 TEST(Accountant, SlackIsTheStatedOne) {
   const PrivacyCost cost = cost_of({{1, 0.01, 4096, int64_t{1} << 25, int64_t{1} << 40}}, 1e-5);
   EXPECT_GE(cost.grid_slack, 0x1p-33);
   EXPECT_LT(cost.grid_slack, 0x1p-33 * 1.0001);
+  // With the largest noise, where the error of the sampler's table shows beside the grid's.
+  const double fine = cost_of({{1, 0.01, 4096, int64_t{1} << 25, int64_t{1} << 54}}, 1e-5).grid_slack;
+  EXPECT_GE(fine, 0x1p37 * (0x1p-98 + 0x1p-99));
+  EXPECT_LT(fine, 0x1p37 * (0x1p-98 + 0x1p-99) * 1.0001);
   // A coarse grid, where it shows: eta = 2^-10, twice on epsilon and once on delta.
   const PrivacyCost coarse = cost_of({{1, 0.01, 1, int64_t{1} << 20, int64_t{1} << 20}}, 1e-5);
   const double without = accounting::epsilon_interval({{1, 0.01, 1}}, 1e-5 * std::exp(-0x1p-10)).upper;

@@ -147,10 +147,10 @@ TEST(Microbatches, WhoElseJoinedDoesNotMatter) {
   for (int64_t step = 0; step < 50; ++step) {
     const std::vector<Unit> drawn = sampler.draw(step);
     std::map<uint64_t, std::vector<int64_t>> expected;
-    for (int64_t id : ids_of(drawn))
-      expected[ChaChaStream(key, static_cast<uint64_t>(step), static_cast<uint32_t>(id))
-                   .below(static_cast<uint64_t>(plan.buckets()))]
-          .push_back(id);
+    for (int64_t id : ids_of(drawn)) {
+      ChaChaStream own(key, static_cast<uint64_t>(step), static_cast<uint32_t>(id));
+      expected[below(own, static_cast<uint64_t>(plan.buckets()))].push_back(id);
+    }
     ASSERT_EQ(drawn.size(), expected.size());
     auto unit = drawn.begin();
     for (auto& [bucket, ids] : expected) {
