@@ -232,8 +232,7 @@ BenchResult bench_step(const Config& config, double least_seconds, bool private_
       }));
       ++step;
     });
-    std::ranges::nth_element(releases, releases.begin() + std::ssize(releases) / 2);
-    release_seconds = releases[releases.size() / 2];
+    release_seconds = median(std::move(releases));
     peak = peak_memory_bytes();
   }
   if (!private_only) {

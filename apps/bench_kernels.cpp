@@ -85,37 +85,56 @@ void bench_conv(const OpCase& c, double ceiling, Json& rows, std::string& text) 
                       direct[2], plain[0], plain[1], plain[2]);
 }
 
+// One way of an op that moves so many bytes: its time, and that of a copy of as many.
+struct Pass {
+  double seconds;
+  int64_t bytes;
+  double copy = copy_seconds(bytes);
+  double share() const { return copy / seconds; }
+  std::string text() const {
+    if (share() > 4) return fmt::format("{:>9} {:18}", "nothing", "to move");  // handed on as it is
+    return fmt::format("{:9.1f} us {:6.1f} GB/s ({:3.0f} %)", 1e6 * seconds,
+                       1e-9 * static_cast<double>(bytes) / seconds, 100 * share());
+  }
+};
+
+void add_op(const OpCase& c, const Pass& forward, const Pass& back, Json& rows, std::string& text) {
+  rows.push_back({{"op", c.op},
+                  {"case", c.name},
+                  {"forward_microseconds", 1e6 * forward.seconds},
+                  {"back_microseconds", 1e6 * back.seconds},
+                  {"forward_share_of_a_copy", forward.share()},
+                  {"back_share_of_a_copy", back.share()}});
+  text += fmt::format("  {:45}{}{}\n", c.op + " " + c.name, forward.text(), back.text());
+}
+
 void bench_op(const OpCase& c, Json& rows, std::string& text) {
   const CaseData data = make_data(c, 1, DType::f32);
   const Recording recording(c, data);
   const Tensor slab = Tensor::zeros({1, std::max<int64_t>(1, recording.weights.columns())}, DType::f32);
   Workspace workspace;
+  std::vector<double> finishes;
   const auto walk = [&](bool back) {
     WeightSlots slots(recording.weights, slab, workspace);
     Tape tape(recording.weights, &slots, workspace);
     const Var y = recording.record(tape, recording.inputs(tape, c, data));
-    if (back) tape.backward(seed(tape, y, data.coefficients));
+    if (!back) return;
+    tape.backward(seed(tape, y, data.coefficients));
+    finishes.push_back(seconds_of([&] { slots.finish(); }));
   };
   const double forward = median_seconds(kLeast, [&] { walk(false); }),
-               back = std::max(median_seconds(kLeast, [&] { walk(true); }) - forward, 1e-9);
+               both = median_seconds(kLeast, [&] { walk(true); });
+  if (c.op == "weight_standardize") {  // once a step, the layout for the kernels with it; once an example
+    const int64_t weights = data.weights[0].size();
+    const double refresh = median_seconds(kLeast, [&] { recording.weights.refresh(CpuExec{1}); });
+    return add_op(c, {refresh, 4 * 2 * weights}, {median(finishes), 4 * 3 * weights}, rows, text);
+  }
   int64_t inputs = 0;
   for (const Tensor& x : data.inputs) inputs += x.size();
-  const int64_t forward_bytes = 4 * (inputs + data.coefficients.size()),
-                back_bytes = 4 * (2 * inputs + data.coefficients.size());  // x, dy; dx
-  const double forward_copy = copy_seconds(forward_bytes), back_copy = copy_seconds(back_bytes);
-  rows.push_back({{"op", c.op},
-                  {"case", c.name},
-                  {"forward_microseconds", 1e6 * forward},
-                  {"back_microseconds", 1e6 * back},
-                  {"forward_share_of_a_copy", forward_copy / forward},
-                  {"back_share_of_a_copy", back_copy / back}});
-  const auto column = [](double seconds, int64_t bytes, double copy) {
-    if (copy > 4 * seconds) return fmt::format("{:>9} {:18}", "nothing", "to move");  // handed on as it is
-    return fmt::format("{:9.1f} us {:6.1f} GB/s ({:3.0f} %)", 1e6 * seconds,
-                       1e-9 * static_cast<double>(bytes) / seconds, 100 * copy / seconds);
-  };
-  text += fmt::format("  {:45}{}{}\n", c.op + " " + c.name, column(forward, forward_bytes, forward_copy),
-                      column(back, back_bytes, back_copy));
+  const int64_t output = data.coefficients.size();
+  add_op(c, {forward, 4 * (inputs + output)},
+         {std::max(both - forward, 1e-9), 4 * (2 * inputs + output)},  // x and dy; dx
+         rows, text);
 }
 
 }  // namespace

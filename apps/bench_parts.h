@@ -23,6 +23,12 @@ inline double seconds_of(const auto& f) {
   return std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
 }
 
+inline double median(std::vector<double> values) {
+  const auto middle = values.begin() + static_cast<std::ptrdiff_t>(values.size() / 2);
+  std::nth_element(values.begin(), middle, values.end());
+  return *middle;
+}
+
 // Median of at least three calls and at least `least` seconds, after one for warming up.
 inline double median_seconds(double least, const auto& f) {
   f();
@@ -32,8 +38,7 @@ inline double median_seconds(double least, const auto& f) {
     times.push_back(seconds_of(f));
     total += times.back();
   }
-  std::nth_element(times.begin(), times.begin() + static_cast<int64_t>(times.size() / 2), times.end());
-  return times[times.size() / 2];
+  return median(std::move(times));
 }
 
 inline Tensor random_tensor(Shape shape, uint64_t seed) {

@@ -52,7 +52,7 @@ void group_norm(const NormImage& image, const T* x, const T* gamma, const T* bet
     return v * v;
   });
   for (int64_t g = 0; g < image.groups; ++g)
-    rstd[g] = 1.0 / std::sqrt(over_group(squares, g) + kGroupNormEpsilon);
+    rstd[g] = 1.0 / std::sqrt(over_group(squares, g) + image.epsilon);
   for (int64_t c = 0; c < image.channels; ++c) {
     const double m = mean[c / width], r = rstd[c / width];
     const T scale = static_cast<T>(r * gamma[c]), shift = static_cast<T>(beta[c] - m * r * gamma[c]);

@@ -1,18 +1,18 @@
-// What the ops and the three builds of autograd/isa say to each other: group norm and weight standardization
-// in float, vectors at a time. Plain pointers and numbers only: code compiled for a newer processor must not
-// leak inline functions into the rest. What they are tested against: group_norm_kernels.h, and double.
+// What the ops and the three builds of autograd/isa say to each other: group norm, weight standardization
+// and the weights of a classifier in float, vectors at a time. Plain pointers and numbers only: code compiled
+// for a newer processor must not leak inline functions into the rest. What they are tested against:
+// group_norm_kernels.h, and double.
 #pragma once
 
 #include <cstdint>
 
 namespace pergrad {
 
-constexpr int64_t kIsaChannels = 16;       // these kernels take multiples of it,
-constexpr int64_t kIsaMaxChannels = 1024;  // up to this
-
-// One image [pixels, channels]; sums are in float along a line of pixels, in double over lines.
+constexpr int64_t kIsaChannels = 16;                // these kernels take multiples of it,
+constexpr int64_t kIsaMaxChannels = 1024;           // up to this
 constexpr int64_t kIsaLabels = 16, kIsaViews = 16;  // of a classifier, at most
 
+// One image [pixels, channels]; sums are in float along a line of pixels, in double over lines.
 struct NormImage {
   int64_t pixels, line, channels, groups;
   bool relu;  // of x, before it is normalised
@@ -20,10 +20,10 @@ struct NormImage {
 };
 
 struct IsaKernels {
-  // As kernels::GroupNormForward on one image.   mean, rstd [groups].
+  // As kernels::group_norm.   mean, rstd [groups].
   void (*group_norm)(const NormImage& image, const float* x, const float* gamma, const float* beta, float* y,
                      double* mean, double* rstd);
-  // As kernels::GroupNormBackward on one image: dx = the gradient by x + more; dgamma, dbeta +=.
+  // As kernels::group_norm_backward: dx = the gradient by x + more; dgamma, dbeta +=.
   //   more: may be null, or dx itself. dx: may be null.
   void (*group_norm_backward)(const NormImage& image, const float* x, const float* dy, const float* more,
                               const float* gamma, const double* mean, const double* rstd, float* dx,

@@ -7,6 +7,16 @@
 namespace pergrad {
 namespace {
 
+// dw [features, labels] = or += the sum over views of x[v]^T g[v].
+template <class T>
+void add_weight_gradient(const T* x, const T* g, int64_t views, int64_t features, int64_t labels,
+                         bool accumulate, T* dw) {
+  if constexpr (std::is_same_v<T, float>)
+    if (!accumulate && labels <= kIsaLabels && views <= kIsaViews)
+      return isa_kernels().outer_products(x, g, views, features, labels, dw);
+  gemm<T>(Transpose::yes, Transpose::no, features, labels, views, T{1}, x, g, accumulate ? T{1} : T{0}, dw);
+}
+
 struct Linear : Node {
   Var x;
   WeightVar w, bias;
@@ -23,16 +33,8 @@ struct Linear : Node {
         const T* g = dy.data<T>() + n * views * labels;
         bool accumulate = false;
         T* dw = tape.weight_gradient<T>(w, n, accumulate);
-        const T* images = input.data<T>() + n * views * features;
-        bool done = false;
-        if constexpr (std::is_same_v<T, float>)
-          if (!accumulate && labels <= kIsaLabels && views <= kIsaViews) {
-            isa_kernels().outer_products(images, g, views, features, labels, dw);
-            done = true;
-          }
-        if (!done)
-          gemm<T>(Transpose::yes, Transpose::no, features, labels, views, T{1}, images, g,
-                  accumulate ? T{1} : T{0}, dw);
+        add_weight_gradient(input.data<T>() + n * views * features, g, views, features, labels, accumulate,
+                            dw);
         T* db = tape.weight_gradient<T>(bias, n);
         for (int64_t v = 0; v < views; ++v)
           for (int64_t l = 0; l < labels; ++l) db[l] += g[v * labels + l];

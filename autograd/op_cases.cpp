@@ -95,6 +95,17 @@ void add_weight_standardize(std::vector<OpCase>& all) {
     };
   };
   all.push_back(c);
+  c.name = "of a standardized weight";
+  // Where its gain is large the second undoes the first, and no derivative is left; channel 0 is below its
+  // floor.
+  c.weights[0].fill = Fill::small;
+  c.weights[1].fill = Fill::one_flat;
+  c.weights.push_back({{4}});
+  c.prepare = [](WeightTape& tape, const Weights& w) -> Record {
+    const WeightVar twice = weight_standardize(tape, weight_standardize(tape, w[0], w[1]), w[3]);
+    return [=, bias = w[2]](Tape& t, const Inputs& x) { return linear(t, x[0], twice, bias); };
+  };
+  all.push_back(c);
 }
 
 OpCase linear_case(std::string name, Shape input, int64_t features, int64_t outputs) {
@@ -332,27 +343,6 @@ CaseData make_data(const OpCase& c, int64_t rows, DType type) {
   data.coefficients = Tensor::empty(tape.value(y).shape(), type);
   fill(data.coefficients, Fill::normal, stream_of(c, ++operand));
   return data;
-}
-
-CaseData select_rows(const CaseData& data, const std::vector<int64_t>& rows) {
-  const auto select = [&](const Tensor& all) {
-    Shape shape = all.shape();
-    shape[0] = static_cast<int64_t>(rows.size());
-    Tensor some = Tensor::empty(shape, all.dtype());
-    dispatch(all.dtype(), [&]<class T>() {
-      T* to = some.data<T>();
-      for (int64_t n : rows) {
-        const Tensor row = all.rows(n, n + 1);
-        to = std::copy_n(row.data<T>(), row.size(), to);
-      }
-    });
-    return some;
-  };
-  CaseData some;
-  some.weights = data.weights;
-  for (const Tensor& x : data.inputs) some.inputs.push_back(select(x));
-  some.coefficients = select(data.coefficients);
-  return some;
 }
 
 namespace {

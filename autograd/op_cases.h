@@ -60,8 +60,6 @@ struct CaseData {
 };
 // Random numbers that floats hold exactly; the same for both types.
 CaseData make_data(const OpCase& c, int64_t rows, DType type);
-// The same weights, and these rows in this order.
-CaseData select_rows(const CaseData& data, const std::vector<int64_t>& rows);
 
 // A case on a tape: leaves, derived weights, inputs, and the op.
 struct Recording {

@@ -19,18 +19,18 @@ WeightVar WeightTape::leaf(Tensor value, int64_t column) {
   taken_[column] = end;
   columns_ = std::max(columns_, end);
   const auto index = static_cast<int32_t>(entries_.size());
-  entries_.push_back({std::move(value), column, index, nullptr, false});
+  entries_.push_back({std::move(value), column, index, -1, nullptr, false});
   return {index};
 }
 
 WeightVar WeightTape::derive(Tensor value, WeightVar from, std::unique_ptr<WeightNode> node) {
   Entry& made_of = entries_.at(static_cast<size_t>(from.index));
   PG_CHECK(value.size() == made_of.value.size() && !made_of.shared,
-           "weight: derived from one of another size, or "
-           "from one that something else was derived from");
+           "weight: derived from one of another size, or from one that something else was derived from");
   made_of.shared = device_.is_cpu();
+  const int64_t column = made_of.column;
   const int32_t leaf = made_of.leaf;
-  entries_.push_back({std::move(value), made_of.column, leaf, std::move(node), false});
+  entries_.push_back({std::move(value), column, leaf, from.index, std::move(node), false});
   return {static_cast<int32_t>(entries_.size()) - 1};
 }
 
@@ -107,10 +107,10 @@ void WeightSlots::finish() {
     const auto& entry = tape_.entries_[i];
     const WeightVar w{static_cast<int32_t>(i)};
     for (int64_t n = 0; n < rows(); ++n) {
-      const bool used = used_[i * static_cast<size_t>(rows()) + static_cast<size_t>(n)];
-      if (entry.node && used) {
+      if (entry.node && used(w.index, n)) {
         entry.node->backward_row(*this, w, n);
-      } else if (!used && !entry.shared) {
+        used(entry.from, n) = true;
+      } else if (!used(w.index, n) && !entry.shared) {
         dispatch(slab_.dtype(), [&]<class T>() { std::fill_n(place<T>(w, n), entry.value.size(), T{0}); });
       }
     }

@@ -2,10 +2,9 @@
 // of the weights, which keep an example axis.
 //
 // 1. A weight has no example axis; its gradient slot is [N, *w]: a row for each example.
-// 2. Leaves are parameters: their slots are column ranges of the slab [N, P]. From the slots of derived
-// weights
-//    (weight standardization) finish() walks back to the leaves, row by row. On the processor a derived
-//    weight is gathered in the columns of the leaf that it is made of, so that a row stays in the cache.
+// 2. Leaves are parameters: their slots are column ranges of the slab [N, P]. Derived weights (weight
+//    standardization) are walked back to them by finish(), row by row. On the processor the gradient of a
+//    derived weight is gathered in the columns of its leaf, so that a row stays in the cache.
 // 3. Recorded once; when the leaves have new values, refresh() computes in place what was derived from them.
 // 4. The first use of a slot overwrites it; finish() sets to zero what was never used. So no row depends on
 //    what its memory held before (a test fills it with NaN).
@@ -68,10 +67,11 @@ class WeightTape {
   friend class WeightSlots;
   struct Entry {
     Tensor value;
-    int64_t column = -1;               // of the leaf
-    int32_t leaf = -1;                 // that it is made of, or is
+    int64_t column = -1;               // of its leaf
+    int32_t leaf = -1;                 // that it is made of in the end, or is
+    int32_t from = -1;                 // that it is derived from
     std::unique_ptr<WeightNode> node;  // of a derived weight
-    bool shared = false;               // a leaf whose columns are a derived weight's
+    bool shared = false;               // another weight gathers in its place
   };
   Device device_;
   GpuConvSettings conv_;
@@ -100,9 +100,8 @@ class WeightSlots {
   T* row(WeightVar w, int64_t n, bool& accumulate) {
     PG_CHECK(!tape_.entries_.at(static_cast<size_t>(w.index)).shared,
              "weight slots: a weight is used by itself and through another made of it");
-    char& used = used_[static_cast<size_t>(w.index * rows() + n)];
-    accumulate = used;
-    used = true;
+    accumulate = used(w.index, n);
+    used(w.index, n) = true;
     return place<T>(w, n);
   }
   // What was gathered for row n of w, for a WeightNode, which may overwrite it with the gradient of its leaf.
@@ -121,6 +120,7 @@ class WeightSlots {
 
  private:
   void finish_on_gpu();
+  char& used(int64_t index, int64_t n) { return used_[static_cast<size_t>(index * rows() + n)]; }
   const WeightTape& tape_;
   Tensor slab_;
   std::vector<Tensor> derived_;  // on a GPU; undefined for leaves

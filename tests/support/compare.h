@@ -61,6 +61,16 @@ inline Tensor random_tensor(Shape shape, DType type, uint64_t seed, double devia
   return t;
 }
 
+// These rows of a tensor, in this order, in memory of their own.
+inline Tensor pick_rows(const Tensor& all, const std::vector<int64_t>& rows) {
+  Shape shape = all.shape();
+  shape[0] = static_cast<int64_t>(rows.size());
+  Tensor some = Tensor::empty(shape, all.dtype());
+  for (size_t i = 0; i < rows.size(); ++i)
+    some.rows(static_cast<int64_t>(i), static_cast<int64_t>(i) + 1).assign(all.rows(rows[i], rows[i] + 1));
+  return some;
+}
+
 // The message of the exception that f throws; fails the test if it throws none.
 template <class Exception = Error, class F>
 std::string message_of(const F& f) {

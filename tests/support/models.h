@@ -62,19 +62,7 @@ inline ExampleBatch random_batch(const Model& model, int64_t rows, int64_t views
 
 // These rows of a batch, in this order, in memory of their own.
 inline ExampleBatch pick_rows(const ExampleBatch& batch, const std::vector<int64_t>& rows) {
-  const auto pick = [&](const Tensor& all) {
-    Shape shape = all.shape();
-    shape[0] = static_cast<int64_t>(rows.size());
-    const Tensor some = Tensor::empty(shape, all.dtype());
-    dispatch(all.dtype(), [&]<class T>() {
-      T* to = some.data<T>();
-      for (int64_t n : rows) {
-        const Tensor row = all.rows(n, n + 1);
-        to = std::copy_n(row.data<T>(), row.size(), to);
-      }
-    });
-    return some;
-  };
+  const auto pick = [&](const Tensor& all) { return pick_rows(all, rows); };
   ExampleBatch some{pick(batch.images), pick(batch.targets), pick(batch.weights), {}, {}};
   for (int64_t n : rows) {
     some.units.push_back(batch.units[static_cast<size_t>(n)]);

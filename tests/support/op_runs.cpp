@@ -6,8 +6,6 @@
 namespace pergrad::test {
 namespace {
 
-// ---------------------------------------------------------------- running a case
-
 // losses[n] = <c[n], y[n]>: what turns any output into a loss.
 struct Project : Node {
   Var y;
@@ -43,6 +41,14 @@ Var project(Tape& tape, Var y, const Tensor& c) {
 }
 
 }  // namespace
+
+CaseData select_rows(const CaseData& data, const std::vector<int64_t>& rows) {
+  CaseData some;
+  some.weights = data.weights;
+  for (const Tensor& x : data.inputs) some.inputs.push_back(pick_rows(x, rows));
+  some.coefficients = pick_rows(data.coefficients, rows);
+  return some;
+}
 
 CaseRun run_case(const OpCase& c, const CaseData& data, GuardedWorkspace* guards) {
   constexpr double kSlabGuard = -777.25;

@@ -5,6 +5,9 @@
 
 namespace pergrad::test {
 
+// The same weights, and these rows in this order.
+CaseData select_rows(const CaseData& data, const std::vector<int64_t>& rows);
+
 class GuardedWorkspace;
 
 struct CaseRun {
