@@ -163,7 +163,7 @@ TEST(ViewKernels, RecipesDoNotDependOnTheDataNorOnTheRestOfTheBatch) {
   const Case c = Case::draw(8);
   Case other = Case::draw(8);
   for (uint8_t& byte : other.data.pixels) byte ^= 0xFF;
-  for (int32_t& label : other.data.labels) label = (label + 1) % kLabels;
+  for (int32_t& label : other.data.labels) label = static_cast<int32_t>((label + 1) % kLabels);
   ViewPlan all, alone;
   c.source(CpuExec{3}).draw(std::vector<Unit>{{{0}}, {{1}}, {{2}}, {{3}}}, 7, all);
   other.source().draw(std::vector<Unit>{{{2}}}, 7, alone);
@@ -182,7 +182,8 @@ TEST(ViewKernels, APoisonedNeighbourChangesNothing) {
     for (int64_t id = 0; id < 6; ++id) {
       if (id == 3) continue;
       for (int64_t i = 0; i < size; ++i) c.data.pixels[static_cast<size_t>(id * size + i)] ^= 0xFF;
-      c.data.labels[static_cast<size_t>(id)] = (c.data.labels[static_cast<size_t>(id)] + 1) % kLabels;
+      int32_t& label = c.data.labels[static_cast<size_t>(id)];
+      label = static_cast<int32_t>((label + 1) % kLabels);
     }
     const Written after = write(source, c.data, plan);
     const auto row_of = [&](const std::vector<float>& numbers, size_t n) {
