@@ -5,11 +5,11 @@
 #include "apps/atomic_file.h"
 #include "apps/checkpoint.h"
 #include "apps/compute.h"
-#include "apps/data_load.h"
 #include "apps/planning.h"
 #include "apps/run_folder.h"
 #include "apps/scoring.h"
 #include "apps/shuffled_batches.h"
+#include "apps/training_data.h"
 #include "augment/view_source.h"
 #include "dp/accountant.h"
 #include "dp/mechanism.h"
@@ -25,7 +25,6 @@
 #include <cmath>
 #include <csignal>
 #include <limits>
-#include <unordered_set>
 
 namespace pergrad::apps {
 namespace {
@@ -63,19 +62,6 @@ Json bound_json(double epsilon) { return std::isfinite(epsilon) ? Json(epsilon) 
 // "fashion-mnist" of "fashion-mnist (train)".
 std::string dataset_name(const Dataset& train) { return train.name.substr(0, train.name.rfind(" (")); }
 
-// An image that is in both would be mixed into the views of others as if it were public.
-void check_pool_is_not_private(const Dataset& pool, const Dataset& train) {
-  const auto bytes = [](const Dataset& data, int64_t id) {
-    const auto image = data.image(id);
-    return std::string_view(reinterpret_cast<const char*>(image.data()), image.size());
-  };
-  std::unordered_set<std::string_view> images;
-  for (int64_t id = 0; id < train.size(); ++id) images.insert(bytes(train, id));
-  for (int64_t i = 0; i < pool.size(); ++i)
-    PG_CHECK_AS(PrivacyError, !images.contains(bytes(pool, i)), "pool.path: image ", i,
-                " of the public pool is in the training data");
-}
-
 // Everything that a run consists of, in the order in which it is made.
 class Training {
  public:
@@ -86,7 +72,7 @@ class Training {
         private_(!config_.privacy.non_private),
         exec_(exec_of(config_.speed.threads)),
         split_(load_data()),
-        pool_(load_pool_if_any()),
+        pool_(load_public_pool(config_, split_.train, options_.data_root, progress())),
         normalisation_(normalisation(config_)),
         compute_plan_(plan()),
         model_(config_.model, image(), split_.train.label_count, compute_plan_.device, compute_plan_.conv),
@@ -147,22 +133,9 @@ class Training {
  private:
   Split load_data() {
     if (!config_.speed.where().is_cpu()) Gpu::of(config_.speed.where());  // refuses one that is not there
-    Split split = load_dataset(data_spec(config_), options_.data_root, progress());
-    if (const int64_t limit = config_.data.train_limit; limit > 0 && limit < split.train.size()) {
-      split.train.pixels.resize(static_cast<size_t>(limit * split.train.image_size()));
-      split.train.labels.resize(static_cast<size_t>(limit));
-      split.train.fingerprint = dataset_fingerprint(split.train);
-    }
+    Split split = load_split(config_, options_.data_root, progress());
     for (const std::string& line : check_with_data(config_, split.train.size())) console_.warning(line);
     return split;
-  }
-  std::optional<augment::PublicPool> load_pool_if_any() {
-    if (!config_.has_pool()) return std::nullopt;
-    Pool pool =
-        load_pool(pool_spec(config_, split_.train), config_.pool.provenance, options_.data_root, progress());
-    check_pool_matches(pool, split_.train);
-    check_pool_is_not_private(pool.images, split_.train);
-    return augment::PublicPool(std::move(pool.images), pool.provenance);
   }
   RunFolder open_folder() const {
     if (!options_.resume)

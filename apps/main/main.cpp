@@ -1,5 +1,6 @@
 // pergrad: flags in, verbs out, exit status as promised: 0 done, 1 our fault, 2 the user's, 3 privacy.
 #include "apps/atomic_file.h"
+#include "apps/audit/audit.h"
 #include "apps/bench.h"
 #include "apps/console.h"
 #include "apps/ledger_cost.h"
@@ -41,6 +42,7 @@ struct Common {
   bool json = false;
   std::string data_root;
   std::function<void()> action;  // of the verb that was named
+  int status = 0;                // that the action ends with
 };
 
 // Results go to standard output: one JSON object with --json, else text.
@@ -326,6 +328,29 @@ void add_bench(CLI::App& app, Common& common) {
   });
 }
 
+void add_audit(CLI::App& app, Common& common) {
+  auto options = std::make_shared<pergrad::audit::AuditOptions>();
+  CLI::App* audit_app = verb(app, common, "audit", "check that the program guarantees what it says");
+  audit_app->add_option("target", options->target,
+                        "run folder or config (default: a small net on synthetic images)");
+  CLI::Option* full = audit_app->add_flag("--full", options->full, "ten minutes of checks in place of one");
+  audit_app->add_flag("--quick")->description("one minute of checks; the default")->excludes(full);
+  audit_app
+      ->add_option("--only", options->only, "this rung alone, once for each: " + pergrad::audit::rung_list())
+      ->allow_extra_args(false);
+  audit_app->add_option("--seed", options->seed, "repeat an audit (default: the system's entropy)");
+  audit_app->add_option("--data-root", common.data_root, "where datasets lie (or PERGRAD_DATA)");
+  audit_app->final_callback([options, &common] {
+    common.action = [options, &common] {
+      options->data_root = common.data_root;
+      Console console;
+      const pergrad::audit::AuditResult result = pergrad::audit::audit(*options, console);
+      print(common, result.json, result.text);
+      common.status = result.passed ? 0 : 3;
+    };
+  });
+}
+
 void add_info(CLI::App& app, Common& common) {
   CLI::App* info_app = verb(app, common, "info", "version, build, devices, libraries");
   info_app->final_callback([&common] {
@@ -357,11 +382,12 @@ int main(int argc, char** argv) {
     add_account(app, common);
     add_data(app, common);
     add_bench(app, common);
+    add_audit(app, common);
     add_info(app, common);
-    const std::vector<std::string> verbs = {"train", "evaluate", "account", "data", "bench", "info"};
+    const std::vector<std::string> verbs = {"train", "evaluate", "account", "data", "audit", "bench", "info"};
     if (argc > 1 && argv[1][0] != '-' && std::find(verbs.begin(), verbs.end(), argv[1]) == verbs.end())
       return fail(2, pergrad::concat("no verb \"", printable(argv[1]),
-                                     "\"; wanted train, evaluate, account, data, bench or info"));
+                                     "\"; wanted train, evaluate, account, data, audit, bench or info"));
     try {
       app.parse(argc, argv);
     } catch (const CLI::Success& success) {
@@ -370,7 +396,7 @@ int main(int argc, char** argv) {
       return fail(2, std::string(error.what()) + " (see --help)");
     }
     common.action();
-    return 0;
+    return common.status;
   } catch (const pergrad::PrivacyError& error) {
     return fail(3, error.what());
   } catch (const pergrad::Error& error) {
