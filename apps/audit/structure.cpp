@@ -1,6 +1,437 @@
-// not written yet
+// Rung a: neighbours. One record more or less moves the integer sum by its own vector, of norm <= C exactly,
+// and nothing else: no other row, no divisor, no number of releases. Tolerance zero, in 128 bits.
+#include "apps/audit/parts.h"
 #include "apps/audit/rungs.h"
+#include "augment/view_source.h"
+#include "core/hash.h"
+#include "dp/sampler.h"
+#include "dp/step.h"
+#include "layers/model_gradients.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cfloat>
+#include <cmath>
+#include <cstring>
+#include <limits>
 
 namespace pergrad::audit {
-void audit_structure(const Subject&, Checks&) {}
+namespace {
+
+using dp::ClippedSum;
+using dp::Plan;
+using dp::PlanSettings;
+
+constexpr float kTiny = std::numeric_limits<float>::denorm_min();
+constexpr float kInf = std::numeric_limits<float>::infinity();
+
+// A row whose size and pattern are drawn: ordinary, at the edge of the ball, huge, tiny, not finite.
+void draw_row(PhiloxStream& random, double clip_norm, std::span<float> row) {
+  const auto kind = random.below(16);
+  if (kind < 8) {  // from 1e-3 to 1e3 clip norms
+    const double size =
+        clip_norm * std::pow(10.0, 6 * random.uniform() - 3) / std::sqrt(static_cast<double>(row.size()));
+    for (float& x : row) x = static_cast<float>(size * random.normal());
+  } else if (kind < 12) {  // the norm is C up to a few roundings
+    double squares = 0;
+    for (float& x : row)
+      x = static_cast<float>(random.normal()), squares += static_cast<double>(x) * static_cast<double>(x);
+    const double scale = clip_norm / std::sqrt(squares);
+    for (float& x : row) x = static_cast<float>(x * scale);
+  } else if (kind < 14) {  // any exponent
+    for (float& x : row)
+      x = static_cast<float>((random.uniform() - 0.5) * std::pow(10.0, 76 * random.uniform() - 38));
+  } else {
+    constexpr float kValues[] = {0, -0.0f, kTiny, -kTiny, FLT_MIN, FLT_MAX, -FLT_MAX, 1e38f, 1, -1};
+    for (float& x : row) x = kValues[random.below(std::size(kValues))];
+    if (kind == 15) {
+      constexpr float kBad[] = {NAN, -NAN, kInf, -kInf};
+      row[random.below(static_cast<uint32_t>(row.size()))] = kBad[random.below(4)];
+    }
+  }
+}
+
+// What a row may add: x C/max(C, ||x||) on the grid, cut toward zero, with less than one step and the stated
+// margins lost; nothing if it is not finite. In 64-bit significands, from the definition.
+bool is_clipped(std::span<const float> row, std::span<const int64_t> added, const Plan& plan) {
+  long double squares = 0;
+  for (float x : row) squares += static_cast<long double>(x) * static_cast<long double>(x);
+  if (!(squares < std::numeric_limits<long double>::infinity()))
+    return std::ranges::all_of(added, [](int64_t q) { return q == 0; });
+  const auto clip_norm = static_cast<long double>(plan->clip_norm);
+  const long double scale = std::ldexp(1.0L, plan->grid_bits) / std::max(clip_norm, std::sqrt(squares));
+  const long double margin = static_cast<long double>(row.size() + 32) * 0x1p-52L;
+  for (size_t i = 0; i < row.size(); ++i) {
+    const long double exact = std::fabs(static_cast<long double>(row[i])) * scale;
+    const auto got = static_cast<long double>(added[i] < 0 ? -added[i] : added[i]);
+    if (got > exact * (1 + 0x1p-51L) || got < exact * (1 - margin) - 1.001L) return false;
+    if (added[i] != 0 && (added[i] < 0) != (row[i] < 0)) return false;
+  }
+  return true;
+}
+
+// A million pairs: sums over n and over n + 1 records, n = 0, 1, 2, ...
+void million_pairs(const Subject& subject, Checks& checks) {
+  const int64_t pairs = subject.full ? 4'000'000 : 1'000'000;
+  constexpr int64_t kGroups = 64;
+  const int64_t sizes[] = {1, 2, 3, 5, 16, 17, 33, 64};
+  std::vector<int64_t> outside(kGroups, 0), wrong(kGroups, 0);
+  const Key key = derive_key(subject.random, "pairs");
+  subject.exec.for_each(kGroups, [&](int64_t group) {
+    PhiloxStream random = PhiloxStream::of(key, 0, group);
+    const Plan plan = plan_like(subject.plan, [&](PlanSettings& s) {
+      if (group % 2) s.clip_norm = std::pow(10.0, 8 * random.uniform() - 4);
+      s.grid_bits = 30 + 2 * static_cast<int>(group % 6);
+      s.max_examples = int64_t{1} << (61 - s.grid_bits);
+      s.noise_multiplier = 1;
+    });
+    const auto P = static_cast<size_t>(sizes[group % 8]);
+    std::vector<float> row(P);
+    std::vector<int64_t> before(P, 0), added(P);
+    ClippedSum sum(plan, static_cast<int64_t>(P));
+    for (int64_t n = 0; n < pairs / kGroups; ++n) {
+      draw_row(random, plan->clip_norm, row);
+      clip_and_sum(one_row(row), plan, sum, CpuExec{1});
+      const auto after = sum.nonprivate_values();
+      for (size_t i = 0; i < P; ++i) added[i] = after[i] - before[i], before[i] = after[i];
+      outside[static_cast<size_t>(group)] += squared_norm(added) > uint128_t{1} << (2 * plan->grid_bits);
+      wrong[static_cast<size_t>(group)] += !is_clipped(row, added, plan);
+      if (n % 1000 == 999) sum = ClippedSum(plan, static_cast<int64_t>(P)), before.assign(P, 0);
+    }
+  });
+  int64_t far = 0, other = 0;
+  for (int64_t group = 0; group < kGroups; ++group)
+    far += outside[static_cast<size_t>(group)], other += wrong[static_cast<size_t>(group)];
+  checks.counted(pairs - 1);
+  checks.require(far == 0, far, " of ", pairs, " records moved the sum by more than the clip norm");
+  checks.require(other == 0, other, " of ", pairs,
+                 " records added another vector than their clipped gradient");
+  if (far + other == 0)
+    checks.found(fmt::format(
+        "{} neighbouring sums: none further apart than the clip norm, in 128-bit integers", pairs));
+}
+
+// Long rows, where roundings add up: a float norm of 2.7 million squares is 0.16 % too small.
+void long_rows(const Subject& subject, Checks& checks) {
+  PhiloxStream random = PhiloxStream::of(derive_key(subject.random, "long rows"), 0, 0);
+  const Plan plan = plan_like(
+      subject.plan, [](PlanSettings& s) { s.grid_bits = 40, s.max_examples = 1000, s.noise_multiplier = 1; });
+  for (size_t P : {100'000, 2'752'506}) {
+    std::vector<float> row(P);
+    for (float& x : row) x = static_cast<float>(random.normal());
+    ClippedSum sum(plan, static_cast<int64_t>(P));
+    clip_and_sum(one_row(row), plan, sum, subject.exec);
+    checks.require(squared_norm(sum.nonprivate_values()) <= uint128_t{1} << 80, "a row of ", P,
+                   " numbers moved the sum by more than the clip norm");
+    checks.require(is_clipped(row, sum.nonprivate_values(), plan), "a row of ", P,
+                   " numbers was not clipped as stated");
+  }
+}
+
+// Records side by side: every place, every chunk, one thread or all.
+void places_and_chunks(const Subject& subject, Checks& checks) {
+  PhiloxStream random = PhiloxStream::of(derive_key(subject.random, "places"), 0, 0);
+  constexpr size_t P = 5000, N = 33;
+  const Plan plan = plan_like(
+      subject.plan, [](PlanSettings& s) { s.grid_bits = 40, s.max_examples = 1000, s.noise_multiplier = 1; });
+  std::vector<std::vector<float>> others(N, std::vector<float>(P));
+  for (auto& row : others) draw_row(random, plan->clip_norm, row);
+  const auto sum_of = [&](const std::vector<std::vector<float>>& rows, size_t chunk, const CpuExec& exec) {
+    ClippedSum sum(plan, P);
+    for (size_t begin = 0; begin < rows.size(); begin += chunk) {
+      const size_t n = std::min(chunk, rows.size() - begin);
+      Tensor slab = Tensor::empty({static_cast<int64_t>(n + 1), P}, DType::f32);
+      std::vector<uint8_t> real(n + 1, 1);
+      real[n] = 0;  // a padding row of NaN behind every chunk
+      for (size_t i = 0; i < n; ++i) std::ranges::copy(rows[begin + i], slab.data<float>() + i * P);
+      std::fill_n(slab.data<float>() + n * P, P, NAN);
+      clip_and_sum({std::move(slab), std::move(real)}, plan, sum, exec);
+    }
+    return std::vector<int64_t>(sum.nonprivate_values().begin(), sum.nonprivate_values().end());
+  };
+  const std::vector<int64_t> without = sum_of(others, N, CpuExec{1});
+  std::vector<float> extra(P);
+  int64_t pairs = 0;
+  for (int trial = 0; trial < 6; ++trial) {
+    draw_row(random, plan->clip_norm, extra);
+    if (trial == 1) extra = others[4];  // a record that is there already
+    const std::vector<int64_t> own = sum_of({extra}, 1, CpuExec{1});
+    checks.require(squared_norm(own) <= uint128_t{1} << 80,
+                   "a record moved the sum by more than the clip norm");
+    for (size_t place = 0; place <= N; place += place < 3 ? 1 : 10)
+      for (size_t chunk : {1, 2, 7, 32, 34}) {
+        std::vector<std::vector<float>> rows = others;
+        rows.insert(rows.begin() + static_cast<std::ptrdiff_t>(place), extra);
+        const std::vector<int64_t> with = sum_of(rows, chunk, chunk == 7 ? subject.exec : CpuExec{1});
+        bool same = true;
+        for (size_t i = 0; i < P; ++i) same = same && with[i] - without[i] == own[i];
+        checks.require(same, "a record at place ", place, " in chunks of ", chunk,
+                       " changed what the others add");
+        ++pairs;
+      }
+  }
+  checks.found(
+      fmt::format("{} records put among {} others: the sum moved by their own vector, to the bit", pairs, N));
+}
+
+// One augmentation path: its views and what it takes.
+struct Path {
+  std::string name;
+  augment::AugmentSettings augment;
+  augment::Microbatches units = {};
+};
+
+std::vector<Path> paths_of(const augment::AugmentSettings& own) {
+  augment::AugmentSettings one, views, mixup, cutmix, pool;
+  views.base = 4, views.crop_padding = 2, views.flip = true;
+  mixup = views, mixup.base = 2, mixup.mix = 3;
+  cutmix = mixup, cutmix.method = augment::MixMethod::cutmix, cutmix.fold_lambda = true;
+  pool = mixup, pool.pool = 2;
+  return {{"the config's views", own},
+          {"the image itself", one},
+          {"4 views", views},
+          {"mixup", mixup},
+          {"cutmix", cutmix},
+          {"mixup with a public pool", pool},
+          {"microbatches", views, {4, augment::GroupMix::none}},
+          {"mixed microbatches", one, {4, augment::GroupMix::replacing}}};
+}
+
+// Rows of the real model on the real views. D has 6 units; then one more at every place, in every chunk.
+class Replay {
+ public:
+  Replay(const Subject& subject, const Dataset& data, const augment::PublicPool* pool,
+         const ModelSettings& settings, const Path& path, const CpuExec& exec)
+      : model_(settings, {data.height, data.width, data.channels}, data.label_count),
+        source_(data, path.augment, apps::normalisation(subject.config),
+                derive_key(subject.random, "augment"), pool, exec, path.units),
+        gradients_(allocated(model_), exec),
+        plan_(plan_like(
+            subject.plan,
+            [](PlanSettings& s) { s.grid_bits = 40, s.max_examples = 1000, s.noise_multiplier = 1; })),
+        exec_(exec) {}
+
+  struct Result {
+    std::vector<std::string> rows;  // a hash of each unit's row
+    std::vector<int64_t> sum;
+  };
+  // `poison`, if any, is written over all views of unit `victim` before the model sees them.
+  Result of(const std::vector<Unit>& units, size_t chunk, const float* poison = nullptr, size_t victim = 0) {
+    Result result;
+    ClippedSum sum(plan_, gradients_.parameter_count());
+    for (size_t begin = 0; begin < units.size(); begin += chunk) {
+      const auto some = std::span(units).subspan(begin, std::min(chunk, units.size() - begin));
+      ExampleBatch batch = source_.views(some, 3);
+      if (poison && victim >= begin && victim < begin + some.size()) {
+        const int64_t size = batch.images.size() / batch.rows();
+        std::fill_n(batch.images.data<float>() + static_cast<int64_t>(victim - begin) * size, size, *poison);
+      }
+      PerExampleGradient rows = gradients_.rows(std::move(batch));
+      for (int64_t n = 0; n < rows.rows(); ++n) {
+        const auto* bytes =
+            reinterpret_cast<const uint8_t*>(rows.slab().data<float>() + n * rows.parameters());
+        result.rows.push_back(to_hex(sha256(std::span(bytes, static_cast<size_t>(rows.parameters()) * 4))));
+      }
+      clip_and_sum(std::move(rows), plan_, sum, exec_);
+    }
+    result.sum.assign(sum.nonprivate_values().begin(), sum.nonprivate_values().end());
+    return result;
+  }
+  const Plan& plan() const { return plan_; }
+
+ private:
+  static Model& allocated(Model& model) {
+    model.parameters().allocate(DType::f32, key_from_text("audit weights"));
+    return model;
+  }
+  Model model_;
+  augment::ViewSource source_;
+  ModelGradients gradients_;
+  Plan plan_;
+  CpuExec exec_;
+};
+
+int64_t replay(const Subject& subject, const Dataset& data, const augment::PublicPool* pool,
+               const ModelSettings& settings, const Path& path, bool all_places, Checks& checks) {
+  Replay all(subject, data, pool, settings, path, subject.exec),
+      one(subject, data, pool, settings, path, CpuExec{1});
+  const bool groups = path.units.largest_unit > 1;
+  const auto unit = [&](int64_t i) { return groups ? Unit{{3 * i, 3 * i + 1, 3 * i + 2}} : Unit{{i}}; };
+  std::vector<Unit> units;
+  for (int64_t i = 0; i < 6; ++i) units.push_back(unit(i));
+  const Unit extra = unit(6);
+  const std::string where = concat(settings.name, ", ", path.name);
+  const Replay::Result base = all.of(units, 6), own = all.of({extra}, 1);
+  checks.require(squared_norm(own.sum) <= uint128_t{1} << 80, where,
+                 ": a record moved the sum by more than the clip norm");
+  int64_t pairs = 0;
+  const auto compare = [&](const Replay::Result& with, const Replay::Result& alone, size_t place,
+                           std::string_view what) {
+    std::vector<std::string> others = with.rows;
+    others.erase(others.begin() + static_cast<std::ptrdiff_t>(place));
+    checks.require(others == base.rows, where, ": ", what, " at place ", place, " changed another row");
+    checks.require(with.rows[place] == alone.rows[0], where, ": the row of ", what, " depends on the others");
+    bool same = true;
+    for (size_t i = 0; i < base.sum.size(); ++i) same = same && with.sum[i] - base.sum[i] == alone.sum[i];
+    checks.require(same, where, ": ", what, " at place ", place, " changed what the others add");
+    ++pairs;
+  };
+  for (size_t place = 0; place <= 6; place += all_places ? 1 : 3) {
+    std::vector<Unit> more = units;
+    more.insert(more.begin() + static_cast<std::ptrdiff_t>(place), extra);
+    for (size_t chunk : all_places ? std::vector<size_t>{1, 2, 7} : std::vector<size_t>{7})
+      compare((place % 2 ? one : all).of(more, chunk), own, place, "a record");
+    if (place != 3) continue;
+    for (float poison : {NAN, kInf, 1e38f, -1e38f, kTiny, 0.0f}) {
+      const Replay::Result alone = all.of({extra}, 1, &poison, 0);
+      checks.require(squared_norm(alone.sum) <= uint128_t{1} << 80, where, ": a record of ", poison,
+                     " moved the sum by more than the clip norm");
+      compare(all.of(more, 7, &poison, place), alone, place, concat("a record of ", poison));
+    }
+  }
+  // The same record twice is two records, no more.
+  std::vector<Unit> twice = units;
+  twice.push_back(units[2]);
+  if (!groups) {
+    const Replay::Result copy = all.of({units[2]}, 1);
+    compare(all.of(twice, 4), copy, 6, "a record that is there already");
+  }
+  return pairs;
+}
+
+void real_rows(const Subject& subject, Checks& checks) {
+  int64_t pairs = 0;
+  // A small data set of the audit's own, with a public pool, under each kind of model.
+  Dataset small, pool_images;
+  PhiloxStream random = PhiloxStream::of(derive_key(subject.random, "images"), 0, 0);
+  for (Dataset* data : {&small, &pool_images}) {
+    data->name = "audit", data->height = data->width = 12, data->channels = 3, data->label_count = 4;
+    for (int64_t i = 0; i < 24; ++i) data->labels.push_back(static_cast<int32_t>(random.below(4)));
+    for (int64_t i = 0; i < 24 * data->image_size(); ++i)
+      data->pixels.push_back(static_cast<uint8_t>(random.below(256)));
+    data->fingerprint = dataset_fingerprint(*data);
+  }
+  const augment::PublicPool pool(std::move(pool_images), "drawn by the audit");
+  apps::Config plain = subject.config;
+  plain.data.mean = {0.5, 0.5, 0.5}, plain.data.deviation = {0.25, 0.25, 0.25};
+  Subject own{.config = plain,
+              .data = {},
+              .pool = {},
+              .plan = subject.plan,
+              .run = {},
+              .data_root = {},
+              .random = subject.random,
+              .exec = subject.exec,
+              .scratch = subject.scratch,
+              .program = {}};
+  ModelSettings wide, cnn, linear, sequential;
+  wide.depth = 10, wide.width = 1, wide.groups = 4;
+  cnn.name = "small_cnn", linear.name = "linear", sequential.name = "sequential";
+  sequential.layers = {"conv 8 k3 p1",    "group_norm 4", "relu",           "max_pool 2",
+                       "conv 8 k3 s2 p1", "relu",         "average_pool 3", "classifier"};
+  augment::AugmentSettings own_views = subject.config.augment;
+  own_views.base = std::min<int64_t>(own_views.base, 4), own_views.mix = std::min<int64_t>(own_views.mix, 4);
+  for (const ModelSettings& model : {wide, cnn, linear, sequential})
+    for (const Path& path : paths_of(own_views))
+      pairs += replay(own, small, &pool, model, path, true, checks);
+  // The subject's own model on its own images.
+  if (subject.data.size() >= 24)
+    pairs += replay(subject, subject.data, subject.pool ? &*subject.pool : nullptr, subject.config.model,
+                    {"the config's views", subject.config.augment}, subject.full, checks);
+  checks.found(fmt::format(
+      "{} records put among others on the real views and models, not finite ones among them: every "
+      "other row kept all of its bits",
+      pairs));
+}
+
+// A whole step, with next to no noise so that the release shows the sum: an empty draw is released, the
+// divisor is the constant of the plan, chunks change nothing, a unit counts once.
+void whole_steps(const Subject& subject, Checks& checks) {
+  const Plan plan = plan_like(subject.plan, [](PlanSettings& s) {
+    s.grid_bits = 44, s.noise_multiplier = 0x1p-24, s.max_examples = 1000, s.sampling_rate = 0.4;
+    s.clip_norm = 0.7, s.expected_batch = 12.5, s.units = "example", s.microbatch_size = 0, s.steps = 100000;
+  });
+  constexpr int64_t P = 6;
+  const Key key = derive_key(subject.random, "steps");
+  OwnMechanism own(plan, key, subject.scratch, "steps");
+  NamedUnits examples;
+  int64_t asked = 0;
+  ChosenRows rows(P, [&](const Unit& unit, std::span<float> row) {
+    ++asked;
+    for (int64_t id : unit.ids)
+      row[static_cast<size_t>(id % P)] += 3, row[0] += 0.25f * static_cast<float>(id % 5);
+  });
+  int64_t step = 0;
+  const auto released = [&](int64_t n, int64_t chunk, int64_t at) {
+    const dp::PoissonSampler sampler(plan, key, n);
+    const dp::PrivateGradient gradient =
+        private_step(sampler, examples, rows, own.mechanism, at, chunk, subject.exec);
+    return std::vector<float>(gradient.values().values<float>().begin(),
+                              gradient.values().values<float>().end());
+  };
+  const auto far = [&](const std::vector<float>& a, const std::vector<float>& b) {
+    double squares = 0;
+    for (size_t i = 0; i < P; ++i)
+      squares += std::pow((static_cast<double>(a[i]) - static_cast<double>(b[i])) * 12.5 / 0.7, 2);
+    return std::sqrt(squares);  // in clip norms
+  };
+  constexpr double kSmall = 1e-4;  // noise of 6e-8 and floats of 24 bits, sums below 30 clip norms
+  for (int trial = 0; trial < 40; ++trial) {
+    ++step;
+    const int64_t n = trial % 8 * 5;
+    const std::vector<float> without = released(n, 1000, step), with = released(n + 1, 1000, step);
+    const dp::PoissonSampler sampler(plan, key, n + 1);
+    const std::vector<Unit> units = sampler.draw(step);
+    const bool joined = !units.empty() && units.back().ids == std::vector<int64_t>{n};
+    // Without it: the sum by the definition.
+    std::vector<double> sum(P, 0);
+    for (const Unit& unit : units) {
+      if (unit.ids[0] == n) continue;
+      std::vector<float> row(P, 0);
+      rows.write_row(unit, row);
+      double squares = 0;
+      for (float x : row) squares += static_cast<double>(x) * static_cast<double>(x);
+      for (size_t i = 0; i < P; ++i)
+        sum[i] += static_cast<double>(row[i]) * 0.7 / std::max(0.7, std::sqrt(squares)) / 12.5;
+    }
+    checks.require(far(without, {sum.begin(), sum.end()}) < kSmall,
+                   "a step released another sum or divisor than stated, with ", n, " records");
+    const double moved = far(with, without);
+    checks.require(joined ? moved < 1 + kSmall && moved > 1 - 1e-3 : moved < kSmall, "one record ",
+                   joined ? "moved a step by " : "that was not drawn moved a step by ", moved, " clip norms");
+    for (int64_t chunk : {1, 2, 7})
+      checks.require(released(n + 1, chunk, step) == with, "chunks of ", chunk, " changed a release");
+  }
+  const int64_t before = own.ledger.releases();
+  asked = 0;
+  const std::vector<float> empty = released(0, 7, step + 1);
+  checks.require(own.ledger.releases() == before + 1, "an empty draw was not recorded");
+  checks.require(asked == 0 && std::ranges::any_of(empty, [](float x) { return x != 0; }),
+                 "an empty draw was released without noise");
+  struct Doubling : ChosenRows {
+    using ChosenRows::ChosenRows;
+    PerExampleGradient rows(ExampleBatch&& batch) override {
+      batch.units.push_back(batch.units.at(0));
+      batch.is_real.push_back(1);
+      return ChosenRows::rows(std::move(batch));
+    }
+  } twice(P, [](const Unit&, std::span<float> row) { row[0] = 1; });
+  checks.require(refused([&] {
+                   const dp::PoissonSampler sampler(plan, key, 900);
+                   private_step(sampler, examples, twice, own.mechanism, step + 2, 7, subject.exec);
+                 }),
+                 "a unit may come back as two rows");
+}
+
+}  // namespace
+
+void audit_structure(const Subject& subject, Checks& checks) {
+  million_pairs(subject, checks);
+  long_rows(subject, checks);
+  places_and_chunks(subject, checks);
+  real_rows(subject, checks);
+  whole_steps(subject, checks);
+}
+
 }  // namespace pergrad::audit
