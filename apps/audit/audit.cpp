@@ -111,7 +111,7 @@ Subject subject_of(const AuditOptions& options, uint64_t seed, const Scratch& sc
   Dataset data;
   std::optional<augment::PublicPool> pool;
   if (options.target.empty()) {
-    data = apps::synthetic_images(config.data.examples, {14, 14, 1}, 10);
+    data = apps::synthetic_images(config.data.examples - 10, {14, 14, 1}, 10);  // N is public, not the number
   } else {
     data = apps::load_split(config, options.data_root).train;
     pool = apps::load_public_pool(config, data, options.data_root);

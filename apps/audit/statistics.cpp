@@ -34,6 +34,10 @@ double chi_square_p(double sum, double degrees) {
   if (!(sum >= 0) || std::isinf(sum)) return 0;
   return two_sided(bm::chi_squared(degrees), sum, sum);
 }
+double chi_square_above_p(double sum, double degrees) {
+  if (!(sum >= 0) || std::isinf(sum)) return 0;
+  return bm::cdf(bm::complement(bm::chi_squared(degrees), sum));
+}
 double poisson_p(int64_t hits, double mean) {
   return two_sided(bm::poisson(mean), static_cast<double>(hits), static_cast<double>(hits) - 1);
 }

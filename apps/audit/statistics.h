@@ -10,11 +10,13 @@ namespace pergrad::audit {
 double normal_cdf(double z);
 double normal_quantile(double p);  // p in (0, 1)
 
-// All p values are two-sided: 2 min(P[X <= x], P[X >= x]), at most 1.
+// p values are two-sided: 2 min(P[X <= x], P[X >= x]), at most 1.
 double normal_p(double z);
 double binomial_p(int64_t hits, int64_t tries, double chance);
 double chi_square_p(double sum, double degrees);
 double poisson_p(int64_t hits, double mean);
+// One-sided: of a goodness of fit, which cannot be too good.
+double chi_square_above_p(double sum, double degrees);
 
 // Clopper and Pearson 1934: with confidence 1 - level each, the chance behind `hits` of `tries` is at least
 // (at most) this.

@@ -112,6 +112,40 @@ void million_pairs(const Subject& subject, Checks& checks) {
         "{} neighbouring sums: none further apart than the clip norm, in 128-bit integers", pairs));
 }
 
+// Rows whose clipped vector lands just inside the ball only because the norm is rounded up and numbers toward
+// zero.
+void edges(const Subject& subject, Checks& checks) {
+  const float p27 = 0x1p-27f;  // (1, 2^-27) has the norm 1 + 2^-55, which rounds to 1
+  const std::vector<std::vector<float>> rows = {{1, p27},
+                                                {p27, 1, p27},
+                                                {1, 0, p27, p27, p27, p27},
+                                                {FLT_MAX},
+                                                {3, 4},
+                                                {0.6f, 0.8f},
+                                                {0.3f},
+                                                {0.1f},
+                                                {-1},
+                                                {std::nextafter(1.0f, 2.0f)},
+                                                {FLT_MAX, kTiny},
+                                                std::vector<float>(1000, FLT_MAX),
+                                                std::vector<float>(4096, 1 / 64.0f)};
+  for (double clip_norm : {1.0, 0.3, 5.0, 1e-20, 1e20, static_cast<double>(0.1f)})
+    for (int grid_bits : {30, 40, 44})
+      for (const std::vector<float>& row : rows) {
+        const Plan plan = plan_like(subject.plan, [&](PlanSettings& s) {
+          s.clip_norm = clip_norm, s.grid_bits = grid_bits, s.max_examples = 1000, s.noise_multiplier = 1;
+        });
+        ClippedSum sum(plan, static_cast<int64_t>(row.size()));
+        clip_and_sum(one_row(row), plan, sum, {});
+        checks.require(squared_norm(sum.nonprivate_values()) <= uint128_t{1} << (2 * grid_bits), "a row of ",
+                       row.size(), " numbers that starts with ", row[0], " left the ball of clip norm ",
+                       clip_norm);
+        checks.require(is_clipped(row, sum.nonprivate_values(), plan), "a row of ", row.size(),
+                       " numbers that starts with ", row[0], " was not clipped as stated at clip norm ",
+                       clip_norm);
+      }
+}
+
 // Long rows, where roundings add up: a float norm of 2.7 million squares is 0.16 % too small.
 void long_rows(const Subject& subject, Checks& checks) {
   PhiloxStream random = PhiloxStream::of(derive_key(subject.random, "long rows"), 0, 0);
@@ -143,9 +177,9 @@ void places_and_chunks(const Subject& subject, Checks& checks) {
       const size_t n = std::min(chunk, rows.size() - begin);
       Tensor slab = Tensor::empty({static_cast<int64_t>(n + 1), P}, DType::f32);
       std::vector<uint8_t> real(n + 1, 1);
-      real[n] = 0;  // a padding row of NaN behind every chunk
+      real[n] = 0;  // a padding row behind every chunk
       for (size_t i = 0; i < n; ++i) std::ranges::copy(rows[begin + i], slab.data<float>() + i * P);
-      std::fill_n(slab.data<float>() + n * P, P, NAN);
+      std::fill_n(slab.data<float>() + n * P, P, n % 2 ? NAN : 0.5f);
       clip_and_sum({std::move(slab), std::move(real)}, plan, sum, exec);
     }
     return std::vector<int64_t>(sum.nonprivate_values().begin(), sum.nonprivate_values().end());
@@ -428,6 +462,7 @@ void whole_steps(const Subject& subject, Checks& checks) {
 
 void audit_structure(const Subject& subject, Checks& checks) {
   million_pairs(subject, checks);
+  edges(subject, checks);
   long_rows(subject, checks);
   places_and_chunks(subject, checks);
   real_rows(subject, checks);
