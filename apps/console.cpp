@@ -16,6 +16,7 @@ Console::Console(bool quiet) : quiet_(quiet), terminal_(isatty(STDERR_FILENO) ==
 Console::~Console() { clear(); }
 
 void Console::message(const std::string& line) {
+  if (quiet_) return;
   clear();
   std::fprintf(stderr, "%s\n", line.c_str());
   std::fflush(stderr);

@@ -11,7 +11,7 @@ namespace pergrad::apps {
 
 class Console {
  public:
-  explicit Console(bool quiet = false);
+  explicit Console(bool quiet = false);  // quiet: says nothing
   ~Console();
   Console(const Console&) = delete;
   Console& operator=(const Console&) = delete;

@@ -443,7 +443,8 @@ class Training {
     summary["steps"] = config_.train.steps;
     summary["steps_done"] = step_;
     summary["parameters"] = model_.parameters().size();
-    summary["train_examples"] = split_.train.size();
+    // With a public N the true number stays in: it tells whether one record is there.
+    summary["train_examples"] = config_.data.examples > 0 ? config_.data.examples : split_.train.size();
     summary["test_examples"] = split_.test.size();
     summary["views_per_example"] = config_.augment.views();
     summary["seconds"] = seconds;

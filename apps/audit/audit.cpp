@@ -1,6 +1,7 @@
 // The ladder: what is audited, which rung comes when, and the report.
 #include "apps/audit/audit.h"
 
+#include "apps/audit/instruments.h"
 #include "apps/audit/rungs.h"
 #include "apps/bench_parts.h"
 #include "apps/compute.h"
@@ -99,12 +100,13 @@ Subject subject_of(const AuditOptions& options, uint64_t seed, const Scratch& sc
   std::optional<fs::path> run;
   apps::Config config;
   if (options.target.empty()) {
-    config = apps::parse_config(kBuiltIn, "the built-in config");
+    config = apps::parse_config(kBuiltIn, "the built-in config", options.changes);
   } else if (fs::is_directory(options.target)) {
+    PG_CHECK(options.changes.set.empty(), "--set: ", options.target.string(), " is a run: it is what it is");
     run = options.target;
     config = apps::read_run_config(options.target);
   } else {
-    config = apps::load_config(options.target);
+    config = apps::load_config(options.target, options.changes);
   }
   PG_CHECK(!config.privacy.non_private, "audit: ", options.target.string(),
            ": is non-private: there is nothing that it guarantees");
@@ -127,7 +129,7 @@ Subject subject_of(const AuditOptions& options, uint64_t seed, const Scratch& sc
           .run = std::move(run),
           .data_root = options.data_root,
           .full = options.full,
-          .random = key_from_text(concat("pergrad audit ", seed)),
+          .random = random_key(seed),
           .exec = {},
           .scratch = scratch.path(),
           .program = options.program};

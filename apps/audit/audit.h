@@ -1,6 +1,7 @@
 // `pergrad audit`: the program proves itself, rung by rung.
 #pragma once
 
+#include "apps/config.h"
 #include "apps/console.h"
 
 #include <nlohmann/json.hpp>
@@ -15,6 +16,7 @@ namespace pergrad::audit {
 
 struct AuditOptions {
   std::filesystem::path target;  // a run folder or a config; empty = a small built-in one on synthetic images
+  apps::ConfigChanges changes;   // --set; not of a run, which is what it is
   bool full = false;             // --full: ten minutes in place of one
   std::vector<std::string> only;  // --only: these rungs; empty = all
   std::optional<uint64_t> seed;   // --seed: repeats an audit; else the system's entropy

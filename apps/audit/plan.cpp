@@ -1,5 +1,6 @@
 // Rung R0: one immutable plan that everything reads, made of the config as it says, refused where it is
 // unsafe; and keys with all their entropy.
+#include "apps/audit/instruments.h"
 #include "apps/audit/parts.h"
 #include "apps/audit/rungs.h"
 #include "apps/audit/statistics.h"
@@ -156,6 +157,22 @@ void read_by_all(const Subject& subject, Checks& checks) {
   }
 }
 
+// A microbatch moves the sum by 2 C: the ledger and the accountant take half the noise multiplier.
+void microbatches(const Subject& subject, Checks& checks) {
+  const Plan plan = plan_like(subject.plan, [](PlanSettings& s) {
+    s.units = "microbatch", s.microbatch_size = 4, s.expected_batch = 40, s.max_examples = 1000;
+  });
+  OwnMechanism own(plan, derive_key(subject.random, "microbatches"), subject.scratch, "microbatches");
+  own.mechanism.release(dp::ClippedSum(plan, 3), 0);
+  const std::vector<dp::Phase> spent = dp::read_ledger(own.path.string());
+  checks.require(
+      plan.sensitivity_in_clips() == 2 && plan.effective_noise_multiplier() == plan->noise_multiplier / 2,
+      "microbatches are planned with sensitivity ", plan.sensitivity_in_clips(), " C");
+  checks.require(spent.size() == 1 && spent[0].noise_multiplier == plan->noise_multiplier / 2,
+                 "microbatches are charged like single examples");
+  checks.require(plan.divisor() == 10, "40 examples in groups of 4 are divided by ", plan.divisor());
+}
+
 // 256 bits from the system: 2^19 keys are all different (31 bits of entropy would repeat 64 times), each bit
 // is set as often as not; runs that differ in seed, config or data have different keys.
 void keys(const Subject& subject, Checks& checks) {
@@ -225,9 +242,11 @@ void records(const Subject& subject, Checks& checks) {
 }  // namespace
 
 void audit_plan(const Subject& subject, Checks& checks) {
+  test_instruments(subject, checks);
   of_the_config(subject, checks);
   immutable(subject, checks);
   read_by_all(subject, checks);
+  microbatches(subject, checks);
   keys(subject, checks);
   records(subject, checks);
 }

@@ -1,5 +1,6 @@
 // Rung a: neighbours. One record more or less moves the integer sum by its own vector, of norm <= C exactly,
 // and nothing else: no other row, no divisor, no number of releases. Tolerance zero, in 128 bits.
+#include "apps/audit/control_flow.h"
 #include "apps/audit/parts.h"
 #include "apps/audit/rungs.h"
 #include "augment/view_source.h"
@@ -467,6 +468,7 @@ void audit_structure(const Subject& subject, Checks& checks) {
   places_and_chunks(subject, checks);
   real_rows(subject, checks);
   whole_steps(subject, checks);
+  audit_control_flow(subject, checks);
 }
 
 }  // namespace pergrad::audit

@@ -333,6 +333,8 @@ void add_audit(CLI::App& app, Common& common) {
   CLI::App* audit_app = verb(app, common, "audit", "check that the program guarantees what it says");
   audit_app->add_option("target", options->target,
                         "run folder or config (default: a small net on synthetic images)");
+  audit_app->add_option("--set", options->changes.set, "section.key=value, once for each change")
+      ->allow_extra_args(false);
   CLI::Option* full = audit_app->add_flag("--full", options->full, "ten minutes of checks in place of one");
   audit_app->add_flag("--quick")->description("one minute of checks; the default")->excludes(full);
   audit_app
