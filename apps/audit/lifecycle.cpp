@@ -175,6 +175,7 @@ void audit_lifecycle(const Subject& subject, Checks& checks) {
 
   std::vector<Job> jobs = folder_jobs(subject, *sgd);
   for (Job& job : key_jobs(subject, *sgd, *secure)) jobs.push_back(std::move(job));
+  for (Job& job : exact_kill_jobs(subject)) jobs.push_back(std::move(job));
   for (Job& job : kill_jobs(subject, *sgd, *secure)) jobs.push_back(std::move(job));
   in_parallel(jobs, checks);
 }

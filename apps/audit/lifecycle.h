@@ -58,6 +58,7 @@ void audit_mechanism_forks(const Subject& subject, Checks& checks);  // lifecycl
 void audit_write_ahead(const Subject& subject, Checks& checks);      //
 void audit_ledger_edits(const Subject& subject, Checks& checks);     // lifecycle_edits.cpp
 std::vector<Job> kill_jobs(const Subject& subject, const ToyRun& sgd, const ToyRun& secure);
+std::vector<Job> exact_kill_jobs(const Subject& subject);                 // lifecycle_exact_kills.cpp
 std::vector<Job> folder_jobs(const Subject& subject, const ToyRun& run);  // lifecycle_folder.cpp
 std::vector<Job> key_jobs(const Subject& subject, const ToyRun& sgd,
                           const ToyRun& secure);               // lifecycle_keys.cpp
