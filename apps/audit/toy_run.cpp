@@ -7,7 +7,10 @@
 
 #include <fcntl.h>
 #include <fmt/format.h>
+#include <sched.h>
+#include <sys/ptrace.h>
 #include <sys/resource.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -45,6 +48,36 @@ void write_idx(const fs::path& folder, const std::string& prefix, uint32_t count
   }
   write_text(folder / (prefix + "-images-idx3-ubyte"), images);
   write_text(folder / (prefix + "-labels-idx1-ubyte"), labels);
+}
+
+// Whether this system call changes files: those are where a kill may tear something.
+bool changes_files(const __ptrace_syscall_info& info) {
+  switch (info.entry.nr) {
+    case SYS_write:
+    case SYS_pwrite64:
+    case SYS_writev:
+      return info.entry.args[0] > 2;
+    case SYS_openat:
+      return (info.entry.args[2] & O_CREAT) != 0;
+    case SYS_fsync:
+    case SYS_fdatasync:
+    case SYS_ftruncate:
+    case SYS_fchmod:
+    case SYS_linkat:
+    case SYS_renameat:
+    case SYS_renameat2:
+    case SYS_unlinkat:
+#ifdef SYS_rename  // old calls that not every processor has
+    case SYS_link:
+    case SYS_mkdir:
+    case SYS_rename:
+    case SYS_unlink:
+#endif
+    case SYS_mkdirat:
+      return true;
+    default:
+      return false;
+  }
 }
 
 }  // namespace
@@ -119,7 +152,7 @@ std::string Outcome::text() const {
 }
 
 Child::Child(const fs::path& program, const std::vector<std::string>& arguments, fs::path log,
-             std::optional<uint64_t> file_limit)
+             std::optional<uint64_t> file_limit, bool traced)
     : log_(std::move(log)), begin_(std::chrono::steady_clock::now()) {
   // All that needs memory is done before the fork: other threads may hold the allocator's locks.
   std::vector<std::string> words = arguments;
@@ -136,6 +169,7 @@ Child::Child(const fs::path& program, const std::vector<std::string>& arguments,
     const rlimit limit{*file_limit, *file_limit};
     ::setrlimit(RLIMIT_FSIZE, &limit);
   }
+  if (traced && ::ptrace(PTRACE_TRACEME, 0, nullptr, nullptr) != 0) ::_exit(127);
   if (out >= 0 && in >= 0 && ::dup2(in, 0) == 0 && ::dup2(out, 1) == 1 && ::dup2(out, 2) == 2)
     ::execv(argv[0], argv.data());
   ::_exit(127);
@@ -154,6 +188,43 @@ void Child::signal(int number) const {
 bool Child::ended() {
   if (!reaped_) reaped_ = ::waitpid(pid_, &state_, WNOHANG) == pid_;
   return reaped_;
+}
+
+int64_t Child::kill_before_change(int64_t n) {
+  bool entering = true;
+  int64_t made = 0;
+  for (bool first = true;; first = false) {
+    int state = 0;
+    pid_t who = 0;
+    while ((who = ::waitpid(pid_, &state, WNOHANG)) == 0 &&
+           std::chrono::steady_clock::now() - begin_ < kPatience)
+      ::sched_yield();
+    if (who != pid_) return made;  // wait() will kill it
+    if (!WIFSTOPPED(state)) {
+      reaped_ = true;
+      state_ = state;
+      return made;
+    }
+    if (first)  // at its start
+      PG_CHECK(::ptrace(PTRACE_SETOPTIONS, pid_, nullptr, PTRACE_O_TRACESYSGOOD | PTRACE_O_EXITKILL) == 0,
+               "audit: a process cannot be traced: ", std::strerror(errno));
+    int pass_on = 0;
+    if (WSTOPSIG(state) == (SIGTRAP | 0x80)) {
+      __ptrace_syscall_info info{};
+      if (entering) {
+        PG_CHECK(::ptrace(PTRACE_GET_SYSCALL_INFO, pid_, sizeof info, &info) > 0,
+                 "audit: system calls cannot be told: ", std::strerror(errno));
+        if (changes_files(info) && made++ == n) {
+          signal(SIGKILL);
+          return n;
+        }
+      }
+      entering = !entering;
+    } else if (!first) {
+      pass_on = WSTOPSIG(state);
+    }
+    ::ptrace(PTRACE_SYSCALL, pid_, nullptr, pass_on);
+  }
 }
 
 Outcome Child::wait() {

@@ -49,14 +49,19 @@ struct Outcome {
 class Child {
  public:
   // `log`: the file for its output. file_limit: no file of it grows beyond so many bytes, as on a full disk.
+  // traced: it waits for kill_before_change.
   Child(const std::filesystem::path& program, const std::vector<std::string>& arguments,
-        std::filesystem::path log, std::optional<uint64_t> file_limit = {});
+        std::filesystem::path log, std::optional<uint64_t> file_limit = {}, bool traced = false);
   ~Child();
   Child(const Child&) = delete;
   Child& operator=(const Child&) = delete;
 
   void signal(int number) const;
   bool ended();  // does not wait
+  // Lets it run until it is about to change its files for the n-th time (from 0: a write, a sync, a rename,
+  // ...), and kills it there.   Returns: n, or how many changes it made if it ended before.
+  //   REQUIRES: traced; the thread that started it.   THROWS: Error where processes cannot be traced.
+  int64_t kill_before_change(int64_t n);
   // Waits; after kPatience since the start it is killed.
   Outcome wait();
 
