@@ -7,6 +7,7 @@
 #include "apps/compute.h"
 #include "apps/planning.h"
 #include "apps/run_folder.h"
+#include "apps/scoring.h"
 #include "apps/training_data.h"
 
 #include <fmt/format.h>
@@ -130,7 +131,7 @@ Subject subject_of(const AuditOptions& options, uint64_t seed, const Scratch& sc
           .data_root = options.data_root,
           .full = options.full,
           .random = random_key(seed),
-          .exec = {},
+          .exec = apps::exec_of(0),
           .scratch = scratch.path(),
           .program = options.program};
 }
