@@ -80,6 +80,10 @@ void roll_back(const ToyRun& run, const Moments& moments, const fs::path& folder
   // The whole folder: nothing can tell, and nothing new is released.
   copy_folder(moments.folders.front(), out);
   require_finished(run, out, "roll-back of the whole folder", run.go_on(out), checks);
+  // Killed between its last checkpoint and its summary: one of an earlier stop tells a smaller epsilon.
+  copy_folder(run.whole, out);
+  replace_file(moments.folders.front() / "summary.json", out / "summary.json");
+  require_finished(run, out, "all steps done, but a summary of an earlier stop", run.go_on(out), checks);
   checks.found(
       "older checkpoints go on to the same bits and cost nothing; an older ledger beside a newer checkpoint "
       "is "
