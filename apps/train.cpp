@@ -101,8 +101,7 @@ class Training {
   }
 
   TrainResult run() {
-    if (options_.resume && step_ == config_.train.steps && path_exists(folder_.path() / "summary.json"))
-      return finished_before();
+    if (options_.resume && step_ == config_.train.steps && finished_before()) return said_before();
     announce();
     folder_.keep();
     const InterruptGuard guard;
@@ -375,8 +374,16 @@ class Training {
              ": a weight is not finite; lower train.learning_rate");
   }
 
-  // Nothing is left to do: say again what was said at the end.
-  TrainResult finished_before() {
+  // Whether summary.json was written at the end. A kill between the last checkpoint and the summary leaves
+  // that of an earlier stop, whose epsilon is smaller.
+  bool finished_before() const {
+    const std::filesystem::path path = folder_.path() / "summary.json";
+    if (!path_exists(path)) return false;
+    const Json summary = Json::parse(read_file(path), nullptr, false);
+    return summary.is_object() && summary.contains("steps_done") && summary["steps_done"] == step_;
+  }
+  // Nothing is left to do: say again what was said then.
+  TrainResult said_before() {
     return {Json::parse(read_file(folder_.path() / "summary.json")),
             fmt::format("all {} steps were done before; see {}\n", thousands(step_), shown(folder_.path()))};
   }

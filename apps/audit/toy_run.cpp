@@ -7,7 +7,6 @@
 
 #include <fcntl.h>
 #include <fmt/format.h>
-#include <sched.h>
 #include <sys/ptrace.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
@@ -169,7 +168,10 @@ Child::Child(const fs::path& program, const std::vector<std::string>& arguments,
     const rlimit limit{*file_limit, *file_limit};
     ::setrlimit(RLIMIT_FSIZE, &limit);
   }
-  if (traced && ::ptrace(PTRACE_TRACEME, 0, nullptr, nullptr) != 0) ::_exit(127);
+  if (traced) {
+    ::alarm(static_cast<unsigned>(kPatience.count()));  // its tracer sleeps until it stops
+    if (::ptrace(PTRACE_TRACEME, 0, nullptr, nullptr) != 0) ::_exit(127);
+  }
   if (out >= 0 && in >= 0 && ::dup2(in, 0) == 0 && ::dup2(out, 1) == 1 && ::dup2(out, 2) == 2)
     ::execv(argv[0], argv.data());
   ::_exit(127);
@@ -196,10 +198,8 @@ int64_t Child::kill_before_change(int64_t n) {
   for (bool first = true;; first = false) {
     int state = 0;
     pid_t who = 0;
-    while ((who = ::waitpid(pid_, &state, WNOHANG)) == 0 &&
-           std::chrono::steady_clock::now() - begin_ < kPatience)
-      ::sched_yield();
-    if (who != pid_) return made;  // wait() will kill it
+    while ((who = ::waitpid(pid_, &state, 0)) < 0 && errno == EINTR) continue;
+    PG_CHECK(who == pid_, "audit: a process cannot be waited for: ", std::strerror(errno));
     if (!WIFSTOPPED(state)) {
       reaped_ = true;
       state_ = state;
