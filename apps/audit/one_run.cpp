@@ -29,9 +29,10 @@ namespace pergrad::audit {
 namespace {
 
 constexpr float kBeforeClip = 20;  // norm of a canary's gradient, in clip norms
-// q sqrt(T) / sigma that is aimed at. The bounds below prove at most an epsilon of about 3.5 from a thousand
-// guesses at the audit's level: a run that promises less than that can be caught breaking its promise.
-constexpr double kLook = 0.4;
+// q sqrt(T) / sigma that is aimed at. The bounds below prove at most an epsilon of about 4.5 from two
+// thousand guesses at the audit's level: a run that promises less than that can be caught breaking its
+// promise.
+constexpr double kLook = 0.32;
 constexpr double kDraws = 8;          // of each canary, on average: one that was never drawn cannot be told
 constexpr double kTinyDelta = 1e-12;  // Steinke's bound needs 2 m delta far below the level
 
@@ -56,7 +57,7 @@ Sizes sizes_of(const Subject& subject) {
   sizes.sigma = std::clamp(subject.plan->noise_multiplier, kDraws / (root * kLook), 0.5 * root / kLook);
   sizes.q = kLook * sizes.sigma / root;
   const double draws = sizes.q * static_cast<double>(sizes.steps);
-  sizes.canaries = std::clamp<int64_t>(static_cast<int64_t>(2 * row_numbers / (draws * P)), 16, 1000);
+  sizes.canaries = std::clamp<int64_t>(static_cast<int64_t>(2 * row_numbers / (draws * P)), 16, 2000);
   sizes.canaries = std::min(sizes.canaries, subject.parameters);
   const double view = work_of_view(subject);
   const auto views = static_cast<double>(subject.config.augment.views());
