@@ -5,14 +5,14 @@
 
 namespace pergrad::audit {
 
-// Epsilon of others for settings of published runs and of the corners.
+// What each column is:
 //   remove, add  exact to twelve digits: inverse Laplace transform of the moments in long double
 //   rdp          dp_accounting's RdpAccountant with its orders: an upper bound
 //   pld          dp_accounting's PLDAccountant, pessimistic and optimistic at interval 1e-4 (P07: 1e-5):
 //                an upper and a lower bound
 //   prv          prv_accountant (Gopi, Lee and Wutschitz 2021), eps_error 0.01: a lower and an upper bound
 struct Published {
-  const char* source;  // where the setting is from
+  const char* source;  // its name in our public table of settings
   SubsampledGaussian run;
   double delta, remove, add, rdp, pld_above, pld_below, prv_below, prv_above;
 };
