@@ -13,7 +13,7 @@ struct Guesses {
   int64_t canaries = 0, made = 0, right = 0;
 };
 
-// Steinke, Nasr and Jagielski 2023 (arXiv 2305.08846), Theorem 5.2: the largest epsilon whose (epsilon,
+// Steinke, Nasr and Jagielski 2023 (arXiv 2305.08846): the largest epsilon whose (epsilon,
 // delta) is refuted at this level, 0 if none is. With B ~ Bin(made, e^epsilon / (1 + e^epsilon)), refuted is
 // what has P[B >= right] + 2 m delta max over 1 <= i <= right of P[right - i <= B < right] / i  <=  level.
 double one_run_epsilon(const Guesses& guesses, double delta, double level);
@@ -32,7 +32,7 @@ class Profile {
   std::vector<Point> points_;
 };
 
-// Mahloujifar, Melis and Chaudhuri 2024 (arXiv 2410.22235), Algorithm 3: the profile is refuted at this
+// Mahloujifar, Melis and Chaudhuri 2024 (arXiv 2410.22235): the profile is refuted at this
 // level.
 bool one_run_refutes(const Guesses& guesses, const Profile& profile, double level);
 
