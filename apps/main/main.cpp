@@ -30,9 +30,13 @@ namespace {
 // anything else to do takes the core from the very thread that is waited for: steps of a small net were 2 to
 // 3 times slower beside one other busy process. libgomp reads the variable before main, so it is set before
 // libraries start.
-void sleep_while_waiting(int, char**, char**) { setenv("OMP_WAIT_POLICY", "passive", 0); }
+// OpenBLAS starts threads before main, which we never use (core/gemm.cpp), and hangs where it may not.
+void set_up_libraries(int, char**, char**) {
+  setenv("OMP_WAIT_POLICY", "passive", 0);
+  setenv("OPENBLAS_NUM_THREADS", "1", 1);
+}
 [[gnu::section(".preinit_array"), gnu::used]] void (*const kBeforeLibraries)(int, char**,
-                                                                             char**) = sleep_while_waiting;
+                                                                             char**) = set_up_libraries;
 
 using namespace pergrad::apps;
 using Json = nlohmann::ordered_json;
@@ -404,7 +408,7 @@ int main(int argc, char** argv) {
   } catch (const std::invalid_argument& error) {
     return fail(2, error.what());
   } catch (const std::bad_alloc&) {
-    return fail(1, "out of memory");
+    return fail(2, "out of memory: a smaller model, speed.max_examples or speed.threads needs less");
   } catch (const std::exception& error) {
     return fail(1, std::string("internal error: ") + error.what());
   }

@@ -16,10 +16,12 @@
 namespace pergrad::fuzz {
 namespace {
 
-constexpr size_t kLongest = 1 << 16;                   // bytes of an input
-constexpr rlim_t kMostMemory = rlim_t{2} << 30;        // what the program may map, libraries included
+constexpr size_t kLongest = 1 << 16;             // bytes of an input
+#if !defined(PG_SANITIZED)                       // sanitizers map and keep much more than the target uses
+constexpr rlim_t kMostMemory = rlim_t{2} << 30;  // bytes that the program may map, libraries included
 constexpr int64_t kMostResident = int64_t{700} << 10;  // KiB that it may have used at most, when it is done
-constexpr unsigned kMostSeconds = 20;                  // of one input, however slow the machine
+#endif
+constexpr unsigned kMostSeconds = 20;  // of one input, however slow the machine
 
 std::string input_file;
 const std::string* current = nullptr;  // the input that runs now
@@ -116,7 +118,7 @@ void write_seeds(const std::filesystem::path& where) {
 int drive(int64_t runs, int64_t first) {
   for (const int signal : {SIGABRT, SIGALRM, SIGSEGV, SIGFPE, SIGILL, SIGBUS})
     std::signal(signal, leave_input);
-#if !defined(PG_SANITIZED)  // sanitizers map much more than they use
+#if !defined(PG_SANITIZED)
   const rlimit memory{kMostMemory, kMostMemory};
   require(::setrlimit(RLIMIT_AS, &memory) == 0, "no limit of memory");
 #endif
