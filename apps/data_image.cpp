@@ -21,7 +21,7 @@ namespace {
 constexpr size_t kMessageSize = 256;
 static_assert(JMSG_LENGTH_MAX <= kMessageSize);
 
-enum class Decoded { kDone, kDamaged, kTooLarge, kCmyk };
+enum class Decoded { kDone, kDamaged, kTooLarge, kTooShort, kCmyk };
 
 // Notes the size that a file claims; false if it is more than we take.
 bool claim(Image* image, uint64_t height, uint64_t width) {
@@ -66,10 +66,12 @@ Decoded run_jpeg(std::string_view bytes, jpeg_decompress_struct* info, JpegError
   info->dct_method = JDCT_ISLOW;
   info->do_fancy_upsampling = TRUE;
   jpeg_start_decompress(info);
-  make_room(image, info->output_components);
+  image->channels = info->output_components;
   const size_t row_size =
       static_cast<size_t>(info->output_width) * static_cast<size_t>(info->output_components);
+  // Memory grows with the rows that are really there, so that a head that lies cannot ask for more.
   while (info->output_scanline < info->output_height) {
+    image->pixels.resize((info->output_scanline + 1) * row_size);
     JSAMPROW row = image->pixels.data() + info->output_scanline * row_size;
     jpeg_read_scanlines(info, &row, 1);
   }
@@ -94,8 +96,12 @@ Decoded decode_jpeg(std::string_view bytes, Image* image, std::string* message) 
 
 // ---- PNG ----
 
+// Deflate makes at most 1032 bytes of one (zlib, "Technical Details"), so that a file cannot hold more.
+constexpr uint64_t kMostInflation = 1032;
+
 struct PngInput {
   std::string_view rest;
+  uint64_t size;  // bytes of the file
   char message[kMessageSize];
   int64_t found_channels;       // with alpha
   std::vector<uint8_t> pixels;  // [H, W, found_channels]
@@ -125,6 +131,7 @@ Decoded run_png(png_structp png, png_infop info, PngInput* input, Image* image) 
   png_read_info(png, info);
   const uint64_t height = png_get_image_height(png, info), width = png_get_image_width(png, info);
   if (!claim(image, height, width)) return Decoded::kTooLarge;
+  if (height * png_get_rowbytes(png, info) > kMostInflation * input->size) return Decoded::kTooShort;
   png_set_expand(png);
   png_set_scale_16(png);
   png_set_interlace_handling(png);
@@ -143,6 +150,7 @@ Decoded run_png(png_structp png, png_infop info, PngInput* input, Image* image) 
 Decoded decode_png(std::string_view bytes, Image* image, std::string* message) {
   PngInput input{};
   input.rest = bytes;
+  input.size = bytes.size();
   png_structp png = png_create_read_struct(PNG_LIBPNG_VER_STRING, &input, png_fail, png_note);
   png_infop info = png ? png_create_info_struct(png) : nullptr;
   struct Cleanup {
@@ -241,6 +249,8 @@ Image decode_image(std::string_view bytes, const std::filesystem::path& path) {
   PG_CHECK_AS(FormatError, result != Decoded::kTooLarge, shown(path), ": image is ", image.height, " x ",
               image.width, " pixels, wanted at most ", kMaxImageSide, " a side and ", kMaxImagePixels,
               " in all");
+  PG_CHECK_AS(FormatError, result != Decoded::kTooShort, shown(path), ": ", bytes.size(),
+              " bytes cannot hold a PNG image of ", image.height, " x ", image.width, " pixels");
   PG_CHECK_AS(FormatError, result != Decoded::kCmyk, shown(path), ": JPEG is CMYK, wanted grey or colour");
   return image;
 }

@@ -49,13 +49,10 @@ int take_lock(const fs::path& folder) {
     throw Error(
         concat(shown(folder), ": is in use by process ", process.empty() ? std::string("?") : process));
   }
-  // Only a message depends on what is written here.
+  // Only a message depends on what is written here: the descriptor is the lock, also on a full disk, where
+  // the file that is written next says so.
   const std::string text = concat(::getpid(), '\n');
-  if (::ftruncate(lock, 0) != 0 || ::pwrite(lock, text.data(), text.size(), 0) < 0) {
-    const int error = errno;
-    ::close(lock);
-    throw Error(file_error("write", path, error));
-  }
+  if (::ftruncate(lock, 0) != 0 || ::pwrite(lock, text.data(), text.size(), 0) < 0) errno = 0;
   return lock;
 }
 

@@ -2,6 +2,7 @@
 #include "apps/scoring.h"
 
 #include "augment/evaluation_views.h"
+#include "core/gemm.h"
 
 #include <omp.h>
 
@@ -34,7 +35,9 @@ Score score_with(Model& model, const Tensor& weights, const Dataset& data,
 }
 
 CpuExec exec_of(int64_t wanted) {
-  return {wanted > 0 ? static_cast<int>(wanted) : std::max(1, omp_get_num_procs())};
+  const CpuExec exec{wanted > 0 ? static_cast<int>(wanted) : std::max(1, omp_get_num_procs())};
+  require_room_for_gemm(exec.threads);
+  return exec;
 }
 
 }  // namespace pergrad::apps

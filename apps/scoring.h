@@ -14,7 +14,8 @@ Score score_of(Model& model, const Dataset& data, const augment::Normalisation& 
 Score score_with(Model& model, const Tensor& weights, const Dataset& data,
                  const augment::Normalisation& normalisation, const CpuExec& exec);
 
-// OpenMP threads to use: `wanted`, or all of the machine's if 0.
+// OpenMP threads to use: `wanted`, or all of the machine's if 0.   THROWS: Error if memory is too short for
+// so many.
 CpuExec exec_of(int64_t wanted);
 
 }  // namespace pergrad::apps

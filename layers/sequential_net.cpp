@@ -12,6 +12,9 @@
 namespace pergrad {
 namespace {
 
+// No number of a line is larger, so that products of them fit 64 bits.
+constexpr int64_t kMostOfALine = int64_t{1} << 20;
+
 // "conv 16 k5 s2 p2" -> word "conv", number 16, options {k: 5, s: 2, p: 2}.
 struct Line {
   std::string text, word;
@@ -28,6 +31,8 @@ struct Line {
       const auto [rest, error] = std::from_chars(part.data() + (option ? 1 : 0), end, value);
       PG_CHECK(error == std::errc() && rest == end && value >= 0, "model.layers: \"", text, "\": \"", part,
                "\" is not a number or a letter and a number");
+      PG_CHECK(value <= kMostOfALine, "model.layers: \"", text, "\": got ", value, ", wanted at most ",
+               kMostOfALine);
       if (option)
         PG_CHECK(options.emplace(part[0], value).second, "model.layers: \"", text, "\": two \"", part[0],
                  "\"");

@@ -15,6 +15,7 @@
 
 #include <CLI/CLI.hpp>
 #include <fmt/format.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <cmath>
@@ -23,16 +24,41 @@
 #include <cstdlib>
 #include <functional>
 #include <memory>
+#include <string_view>
+#include <vector>
 
 namespace {
 
-// Threads that wait for others sleep. libgomp's way is to spin for milliseconds, which on a machine with
-// anything else to do takes the core from the very thread that is waited for: steps of a small net were 2 to
-// 3 times slower beside one other busy process. libgomp reads the variable before main, so it is set before
-// libraries start.
-void sleep_while_waiting(int, char**, char**) { setenv("OMP_WAIT_POLICY", "passive", 0); }
+// Two libraries read variables before main and are set up here, by starting the program anew with them: what
+// setenv does before the C library is set up is lost.
+// OMP_WAIT_POLICY: threads that wait for others sleep. libgomp's way is to spin for milliseconds, which on a
+// machine with anything else to do takes the core from the very thread that is waited for: steps of a small
+// net were 2 to 3 times slower beside one other busy process. OPENBLAS_NUM_THREADS: OpenBLAS starts threads
+// that we never use (core/gemm.cpp), and hangs where memory for them is short.
+void set_up_libraries(int, char** argv, char** environment) {
+  constexpr std::string_view kSleep = "OMP_WAIT_POLICY=", kOne = "OPENBLAS_NUM_THREADS=";
+  bool sleeps = false, one = false;
+  std::vector<char*> changed;
+  for (char** entry = environment; *entry; ++entry) {
+    const std::string_view text = *entry;
+    sleeps = sleeps || text.starts_with(kSleep);
+    if (text.starts_with(kOne)) {
+      one = text.substr(kOne.size()) == "1";
+      if (!one) continue;
+    }
+    changed.push_back(*entry);
+  }
+  if (sleeps && one) return;
+  static char passive[] = "OMP_WAIT_POLICY=passive", one_thread[] = "OPENBLAS_NUM_THREADS=1";
+  if (!sleeps) changed.push_back(passive);
+  if (!one) changed.push_back(one_thread);
+  changed.push_back(nullptr);
+  static char program[4096];  // zeros behind the name
+  if (::readlink("/proc/self/exe", program, sizeof program - 1) > 0) ::execve(program, argv, changed.data());
+  // Where that cannot be, it works without, slower.
+}
 [[gnu::section(".preinit_array"), gnu::used]] void (*const kBeforeLibraries)(int, char**,
-                                                                             char**) = sleep_while_waiting;
+                                                                             char**) = set_up_libraries;
 
 using namespace pergrad::apps;
 using Json = nlohmann::ordered_json;
@@ -406,7 +432,7 @@ int main(int argc, char** argv) {
   } catch (const std::invalid_argument& error) {
     return fail(2, error.what());
   } catch (const std::bad_alloc&) {
-    return fail(1, "out of memory");
+    return fail(2, "out of memory: a smaller model, speed.max_examples or speed.threads needs less");
   } catch (const std::exception& error) {
     return fail(1, std::string("internal error: ") + error.what());
   }

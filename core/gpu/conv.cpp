@@ -42,7 +42,12 @@ bool with_tensor_core_kernel(const ConvShape& s, int64_t padded, const F& f) {
   bool found = false;
   std::apply(
       [&](const auto&... kernel) {
-        (void)((!found && fits(kernel, s, padded) ? (found = true, f(kernel)) : void()), ...);
+        const auto attempt = [&](const auto& one) {
+          if (found || !fits(one, s, padded)) return;
+          found = true;
+          f(one);
+        };
+        (attempt(kernel), ...);
       },
       TensorCoreKernels{});
   return found;

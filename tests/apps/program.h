@@ -7,11 +7,13 @@
 #include <nlohmann/json.hpp>
 
 #include <fcntl.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include <cstdint>
 #include <filesystem>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -23,11 +25,18 @@ struct Outcome {
   nlohmann::json json() const { return nlohmann::json::parse(out); }
 };
 
+// What a process may not exceed.
+struct Limits {
+  std::optional<rlim_t> memory;  // bytes of address space
+  std::optional<rlim_t> file;    // bytes of each file: as good as a full disk
+};
+
 // A process of the program, its output in two files.
 class Process {
  public:
-  Process(const TempFolder& folder, std::vector<std::string> arguments)
-      : out_(folder / "stdout"), err_(folder / "stderr") {
+  Process(const TempFolder& folder, std::vector<std::string> arguments, const Limits& limits = {},
+          const std::string& name = "std")
+      : out_(folder / (name + "out")), err_(folder / (name + "err")) {
     arguments.insert(arguments.begin(), PG_PROGRAM);
     pid_ = fork();
     if (pid_ == 0) {
@@ -39,6 +48,12 @@ class Process {
       };
       redirect(out_, STDOUT_FILENO);
       redirect(err_, STDERR_FILENO);
+      const auto limit = [](auto what, const std::optional<rlim_t>& value) {
+        const rlimit both{value.value_or(0), value.value_or(0)};
+        if (value && setrlimit(what, &both) != 0) _exit(126);
+      };
+      limit(RLIMIT_AS, limits.memory);
+      limit(RLIMIT_FSIZE, limits.file);
       execv(PG_PROGRAM, argv.data());
       _exit(127);
     }
@@ -55,8 +70,8 @@ class Process {
   pid_t pid_ = -1;
 };
 
-inline Outcome run(const TempFolder& folder, std::vector<std::string> arguments) {
-  return Process(folder, std::move(arguments)).wait();
+inline Outcome run(const TempFolder& folder, std::vector<std::string> arguments, const Limits& limits = {}) {
+  return Process(folder, std::move(arguments), limits).wait();
 }
 
 // Four classes of images 12 x 12 that a small net can tell apart: a bright quarter each, on noise. As plain
