@@ -138,6 +138,8 @@ std::string read_file(const fs::path& path) {
   struct stat status {};
   PG_CHECK(::fstat(file.get(), &status) == 0, file_error("read", path, errno));
   PG_CHECK(!S_ISDIR(status.st_mode), file_error("read", path, EISDIR));
+  PG_CHECK(!S_ISCHR(status.st_mode) && !S_ISBLK(status.st_mode), shown(path),
+           ": is a device, which may have no end; wanted a file");
   std::string bytes;
   size_t size = 0;  // read so far; the buffer doubles beyond the size that the file is said to have
   bytes.resize(S_ISREG(status.st_mode) ? static_cast<size_t>(status.st_size) + 1 : 65536);

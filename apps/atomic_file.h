@@ -23,8 +23,8 @@ std::string file_error(std::string_view what, const std::filesystem::path& path,
 bool path_exists(const std::filesystem::path& path);
 bool is_folder(const std::filesystem::path& path);
 
-// The whole of a file.
-//   THROWS: Error.
+// The whole of a file, or of a pipe.
+//   THROWS: Error; also for a device, which may have no end.
 std::string read_file(const std::filesystem::path& path);
 
 // Makes `path` hold exactly `bytes`, durably: a temporary file in the same folder is written, synced and

@@ -95,6 +95,7 @@ Phase release_in(std::string_view line, const std::string& path) {
 }
 
 std::string read_file(const std::string& path) {
+  PG_CHECK(std::filesystem::is_regular_file(path), "ledger: ", path, ": there is no such file");
   std::ifstream in(path, std::ios::binary);
   std::string text((std::istreambuf_iterator<char>(in)), std::istreambuf_iterator<char>());
   PG_CHECK(in.good() || in.eof(), "ledger: ", path, ": cannot be read");
@@ -192,7 +193,6 @@ bool Ledger::would_fork(int64_t step, std::string_view tag) const {
 
 std::vector<Phase> read_ledger(const std::string& path) {
   std::vector<Phase> phases;
-  PG_CHECK(std::filesystem::is_regular_file(path), "ledger: ", path, ": there is no such file");
   const std::string text = read_file(path);
   std::map<std::string, Phase> steps;  // "plan step" -> its releases
   for (std::string_view line : verified_lines(text, path)) {

@@ -275,6 +275,18 @@ std::vector<BadCase> bad_cases() {
        "damaged PNG: IDAT: CRC error"},
       {"PngHeadCrc", "image_folder", [](F f) { f.patch("train/a/2.png", 18, "\xFF"); },
        "damaged PNG: IHDR: CRC error"},
+      {"PngClaimsMuch", "image_folder",
+       [](F f) {
+         f.patch("train/a/2.png", 16, big_endian(16384) + big_endian(4096));
+         f.put("train/a/2.png", png_with_right_checksums(f.get("train/a/2.png")));
+       },
+       "cannot hold a PNG image of 4096 x 16384 pixels"},
+      {"JpegClaimsMuch", "image_folder",
+       [](F f) {
+         const size_t frame = f.get("train/a/1.jpg").find("\xFF\xC0");
+         f.patch("train/a/1.jpg", static_cast<int64_t>(frame) + 5, std::string("\x10\0\x40\0", 4));
+       },
+       "damaged JPEG"},
       {"MixedSizes", "image_folder", [](F f) { f.put("train/b/3.png", noise_png(8, 13, 3)); },
        "train/b/3.png: is 8 x 13, but "},
       {"MixedHeight", "image_folder", [](F f) { f.put("train/b/3.png", noise_png(9, 12, 3)); },

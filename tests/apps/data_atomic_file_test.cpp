@@ -92,6 +92,8 @@ TEST_F(AtomicFile, SaysWhyItCannot) {
   EXPECT_EQ(message_of([&] { read_file(folder_ / "none"); }),
             "cannot open " + (folder_ / "none").native() + ": No such file or directory");
   EXPECT_EQ(message_of([&] { read_file(sub); }), "cannot read " + sub.native() + ": Is a directory");
+  EXPECT_EQ(message_of([&] { read_file("/dev/zero"); }),
+            "/dev/zero: is a device, which may have no end; wanted a file");
   EXPECT_THAT(message_of([&] { write_new_file(file, "y"); }), HasSubstr("File exists"));
   EXPECT_EQ(read_file(file), "x");
   EXPECT_EQ(entries(), 2);

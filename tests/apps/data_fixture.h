@@ -117,6 +117,21 @@ inline std::string noise_png(int64_t height, int64_t width, int64_t channels) {
   return apps::encode_png({height, width, channels, {pixels.begin(), pixels.end()}});
 }
 
+// The file with the checksum of every chunk made right.
+inline std::string png_with_right_checksums(std::string png) {
+  constexpr size_t kSignature = 8, kRest = 12;  // bytes; of a chunk besides its data
+  const auto bytes = [&](size_t at) { return reinterpret_cast<Bytef*>(png.data()) + at; };
+  for (size_t at = kSignature; at + kRest <= png.size();) {
+    const size_t length = size_t{bytes(at)[0]} << 24 | size_t{bytes(at)[1]} << 16 |
+                          size_t{bytes(at)[2]} << 8 | size_t{bytes(at)[3]};
+    if (length > png.size() - at - kRest) break;
+    const uLong sum = crc32(0, bytes(at + 4), static_cast<uInt>(length + 4));
+    png.replace(at + 8 + length, 4, big_endian(static_cast<uint32_t>(sum)));
+    at += kRest + length;
+  }
+  return png;
+}
+
 // A PNG file of rows given as libpng wants them (so of any depth and colour type).
 inline std::string png_of(int width, int height, int depth, int colour, const std::vector<uint8_t>& bytes,
                           const std::vector<png_color>& palette = {},

@@ -4,6 +4,7 @@
 #include "faults.h"
 
 #include <csignal>
+#include <map>
 #include <thread>
 
 namespace pergrad::test {
@@ -80,7 +81,8 @@ TEST(Faults, FullAndForbiddenDisks) {
   fs::remove(out / "metrics.jsonl");
   fs::create_symlink("/dev/full", out / "metrics.jsonl");
   const std::string before = checkpoint_in(out);
-  expect_refusal(run(folder, training(config, out, {}, {"--resume"})), 2, "", "metrics on a full disk");
+  expect_refusal(run(folder, training(config, out, {}, {"--resume"})), 2, "metrics.jsonl: is a device",
+                 "metrics on a full disk");
   EXPECT_TRUE(checkpoint_in(out) == before);
   fs::remove(out / "metrics.jsonl");
   expect_same_end(folder, training(config, out), out, whole, "metrics on a full disk");
@@ -204,6 +206,15 @@ TEST(Faults, NothingRawIsReleasedUnasked) {
                                             "views_per_example",
                                             "seconds",
                                             "views_per_second",
+                                            "adjacency",
+                                            "device_memory_bytes",
+                                            "guarantee_holds_against",
+                                            "model",
+                                            "noise_source",
+                                            "nonprivate_log",
+                                            "precision",
+                                            "rdp_epsilon",
+                                            "run_folder",
                                             "peak_memory_bytes",
                                             "device",
                                             "dataset",
@@ -216,14 +227,16 @@ TEST(Faults, NothingRawIsReleasedUnasked) {
     const Outcome done = run(folder, training(config, out, set));
     ASSERT_EQ(done.status, 0) << done.err;
     for (const std::string& said : {done.out, done.err, slurp(out / "ledger.jsonl"), slurp(out / "run.json")})
-      for (const char* word : {"nonprivate", "loss", "clip_rate", "batch_size"})
+      for (const char* word : {"nonprivate", "loss", "clip_rate", "\"batch_size"})
         EXPECT_EQ(said.find(word), std::string::npos) << set[0] << ": " << word << " in " << said;
     std::istringstream lines(slurp(out / "metrics.jsonl"));
     for (std::string line; std::getline(lines, line);)
-      for (const auto& [key, value] : nlohmann::json::parse(line).items())
+      for (const auto& [key, value] :
+           nlohmann::json::parse(line).get<std::map<std::string, nlohmann::json>>())
         EXPECT_TRUE(in_metrics.contains(key) || key.starts_with("test_")) << set[0] << ": " << key;
-    for (const auto& [key, value] : nlohmann::json::parse(slurp(out / "summary.json")).items())
-      EXPECT_TRUE(in_summary.contains(key)) << set[0] << ": " << key;
+    const auto summary =
+        nlohmann::json::parse(slurp(out / "summary.json")).get<std::map<std::string, nlohmann::json>>();
+    for (const auto& [key, value] : summary) EXPECT_TRUE(in_summary.contains(key)) << set[0] << ": " << key;
     const apps::Safetensors checkpoint(checkpoint_in(out), "checkpoint");
     for (const auto& [key, value] : checkpoint.metadata())
       EXPECT_EQ(value.find("\"nonprivate_"), std::string::npos) << key;

@@ -28,7 +28,7 @@ struct Outcome {
 // What a process may not exceed.
 struct Limits {
   std::optional<rlim_t> memory;  // bytes of address space
-  std::optional<rlim_t> file;    // bytes of each file: as good as a full disk
+  std::optional<rlim_t> file;    // bytes of each file: as good as a full disk (but for what it says)
 };
 
 // A process of the program, its output in two files.
@@ -38,6 +38,9 @@ class Process {
           const std::string& name = "std")
       : out_(folder / (name + "out")), err_(folder / (name + "err")) {
     arguments.insert(arguments.begin(), PG_PROGRAM);
+    // With a limit of files, errors come through a pipe; a pipe holds 64 KiB, which is more than is said.
+    int ends[2] = {-1, -1};
+    if (limits.file && pipe2(ends, O_CLOEXEC) != 0) throw std::runtime_error("no pipe");
     pid_ = fork();
     if (pid_ == 0) {
       std::vector<char*> argv;
@@ -47,7 +50,7 @@ class Process {
         dup2(open(to.c_str(), O_CREAT | O_TRUNC | O_WRONLY, 0600), as);
       };
       redirect(out_, STDOUT_FILENO);
-      redirect(err_, STDERR_FILENO);
+      limits.file ? (void)dup2(ends[1], STDERR_FILENO) : redirect(err_, STDERR_FILENO);
       const auto limit = [](auto what, const std::optional<rlim_t>& value) {
         const rlimit both{value.value_or(0), value.value_or(0)};
         if (value && setrlimit(what, &both) != 0) _exit(126);
@@ -57,17 +60,25 @@ class Process {
       execv(PG_PROGRAM, argv.data());
       _exit(127);
     }
+    if (limits.file) close(ends[1]);
+    pipe_ = ends[0];
   }
   pid_t pid() const { return pid_; }
   Outcome wait() {
     int status = 0;
     waitpid(pid_, &status, 0);
-    return {WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status), slurp(out_), slurp(err_)};
+    std::string said = pipe_ < 0 ? slurp(err_) : "";
+    char block[4096];
+    for (ssize_t got; pipe_ >= 0 && (got = read(pipe_, block, sizeof block)) > 0;)
+      said.append(block, static_cast<size_t>(got));
+    if (pipe_ >= 0) close(pipe_);
+    return {WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status), slurp(out_), said};
   }
 
  private:
   std::filesystem::path out_, err_;
   pid_t pid_ = -1;
+  int pipe_ = -1;  // of what it says
 };
 
 inline Outcome run(const TempFolder& folder, std::vector<std::string> arguments, const Limits& limits = {}) {

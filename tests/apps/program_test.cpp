@@ -73,6 +73,17 @@ TEST(Program, InfoAndVersion) {
   EXPECT_TRUE(done.json().contains("devices"));
 }
 
+// Variables that libgomp reads before main are there in time: threads that wait sleep.
+TEST(Program, LibrariesAreSetUp) {
+  const TempFolder folder;
+  setenv("OMP_DISPLAY_ENV", "verbose", 1);
+  const Outcome done = run(folder, {"info"});
+  unsetenv("OMP_DISPLAY_ENV");
+  ASSERT_EQ(done.status, 0) << done.err;
+  if (done.err.find("GOMP_SPINCOUNT") == std::string::npos) GTEST_SKIP() << "not libgomp";
+  EXPECT_NE(done.err.find("GOMP_SPINCOUNT = '0'"), std::string::npos) << done.err;
+}
+
 TEST(Program, HelpOfEveryVerb) {
   const TempFolder folder;
   for (const char* verb : {"train", "evaluate", "account", "data", "bench", "info"}) {

@@ -87,6 +87,7 @@ std::vector<std::string> seeds() {
   };
   with("\"noise_multiplier\":1.7", "\"noise_multiplier\":nan");
   with("\"noise_multiplier\":1.7", "\"noise_multiplier\":-1.7");
+  with("\"noise_multiplier\":1.7", "\"noise_multiplier\":\xFF");
   with("\"sampling_rate\":0.125", "\"sampling_rate\":inf");
   with("\"sensitivity_in_clips\":1", "\"sensitivity_in_clips\":0");
   with("\"parameters\":50", "\"parameters\":9223372036854775807");

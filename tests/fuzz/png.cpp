@@ -8,23 +8,10 @@ namespace {
 
 constexpr size_t kHead = 8;  // bytes of the signature
 
-std::string with_right_checksums(std::string png) {
-  const auto bytes = [&](size_t at) { return reinterpret_cast<Bytef*>(png.data()) + at; };
-  for (size_t at = kHead; at + 12 <= png.size();) {
-    const size_t length = size_t{bytes(at)[0]} << 24 | size_t{bytes(at)[1]} << 16 |
-                          size_t{bytes(at)[2]} << 8 | size_t{bytes(at)[3]};
-    if (length > png.size() - at - 12) break;
-    const uLong sum = crc32(0, bytes(at + 4), static_cast<uInt>(length + 4));
-    png.replace(at + 8 + length, 4, test::big_endian(static_cast<uint32_t>(sum)));
-    at += 12 + length;
-  }
-  return png;
-}
-
 // Its size says 4096 x 16384 pixels of 16 bits with alpha; its data are those of 8 x 12.
 std::string claims_much(std::string png) {
   png.replace(kHead + 8, 10, test::big_endian(4096) + test::big_endian(16384) + "\x10\x06");
-  return with_right_checksums(png);
+  return test::png_with_right_checksums(png);
 }
 
 }  // namespace
@@ -46,6 +33,6 @@ std::vector<std::string> seeds() {
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   using namespace pergrad::fuzz;
   decode(text_of(data, size));
-  if (size > kHead) decode(with_right_checksums(std::string(text_of(data, size))));
+  if (size > kHead) decode(pergrad::test::png_with_right_checksums(std::string(text_of(data, size))));
   return 0;
 }

@@ -73,6 +73,9 @@ TEST(Model, ListsThatDoNotFitAreNamed) {
   contains(error({"conv 8 z1", "classifier"}), "does not take all of these");
   contains(error({"relu 3", "classifier"}), "does not take all of these");
   contains(error({"max_pool 9", "classifier"}), "on an image of 8x8");
+  for (const char* line : {"conv 9223372036854775807", "conv 4 k3 p9223372036854775807", "linear 4294967296",
+                           "average_pool 2 s9223372036854775807", "linear 1048577"})
+    contains(error({line, "classifier"}), "wanted at most 1048576");  // products would not fit 64 bits
   contains(error({"conv 6", "group_norm 4", "classifier"}), "4 do not divide 6");
   contains(error({"mean_pool", "conv 4", "classifier"}), "needs an image");
   contains(error({"linear 4", "max_pool 2", "classifier"}), "needs an image");

@@ -11,6 +11,7 @@
 
 #include <cerrno>
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <csignal>
 
@@ -168,6 +169,32 @@ TEST(Ledger, LinesThatAreMissingMovedOrTwiceAreFound) {
   EXPECT_TRUE(Ledger(folder.ledger(), Plan(settings())).contains(head));
   put_text(folder.ledger(), joined({0, 1, 2, 3}));
   EXPECT_FALSE(Ledger(folder.ledger(), Plan(settings())).contains(head));
+}
+
+// Whoever may write the file can make the hashes right. What a line then says must still be what a plan can.
+TEST(Ledger, LinesThatVerifyButThatNoPlanAllowsAreRefused) {
+  const std::vector<std::array<std::string, 3>> cases = {
+      {"\"noise_multiplier\":1.7", "\"noise_multiplier\":nan", "no plan allows"},
+      {"\"noise_multiplier\":1.7", "\"noise_multiplier\":inf", "no plan allows"},
+      {"\"noise_multiplier\":1.7", "\"noise_multiplier\":-1.7", "no plan allows"},
+      {"\"noise_multiplier\":1.7", "\"noise_multiplier\":\xFF", "noise_multiplier of a line is not a number"},
+      {"\"sampling_rate\":0.125", "\"sampling_rate\":0", "no plan allows"},
+      {"\"sampling_rate\":0.125", "\"sampling_rate\":1.5", "no plan allows"},
+      {"\"sampling_rate\":0.125", "\"sampling_rate\":nan", "no plan allows"},
+      {"\"sensitivity_in_clips\":1", "\"sensitivity_in_clips\":0", "no plan allows"},
+      {"\"parameters\":50", "\"parameters\":9223372036854775807", "no plan allows"},
+      {"\"parameters\":50", "\"parameters\":-50", "no plan allows"},
+      {"\"noise_std_on_grid\":1869169767220", "\"noise_std_on_grid\":0", "no plan allows"}};
+  for (const auto& [from, to, said] : cases) {
+    Folder folder;
+    fill(folder.ledger(), 1);
+    const std::string good = text_in(folder.ledger());
+    const size_t start = good.find('\n') + 1, seal = good.rfind(",\"hash\":");
+    std::string line = good.substr(start, seal - start);
+    line.replace(line.find(from), from.size(), to);
+    expect_refused(folder.ledger(),
+                   good.substr(0, start) + line + ",\"hash\":\"" + sha256_hex(line) + "\"}\n", said);
+  }
 }
 
 // A crash at any byte of the last line: the whole lines before it stay, and the ledger goes on.
