@@ -4,8 +4,7 @@
 // FormatError   a file or a config is not what it says it is; exits 2
 // DeviceError   a device, driver or library refused; exits 2
 // PrivacyError  going on would void the guarantee, or a privacy check failed; exits 3
-// std::bad_alloc  more is asked for than this machine, or a limit of it, has; exits 2
-// Anything else that is thrown (std::logic_error) is our fault; exits 1.
+// std::bad_alloc exits 2, too. Anything else that is thrown (std::logic_error) is our fault; exits 1.
 #pragma once
 
 #include <sstream>

@@ -25,8 +25,6 @@ namespace {
 constexpr std::string_view kStart = "{\"type\":\"";  // of every line
 constexpr std::string_view kSeal = ",\"hash\":\"";   // ends what is hashed; 64 digits and "} follow
 
-constexpr int64_t kMostParameters = int64_t{1} << 32;  // of a release; sums over all lines fit 64 bits
-
 const std::string kNoLine(64, '0');  // what the first line names as its predecessor
 
 // The value of "key": in a line of ours, without quotes; empty if there is none.
@@ -39,14 +37,15 @@ std::string_view field(std::string_view line, std::string_view key) {
   return value.substr(0, value.find_first_of(",}"));
 }
 
+// A number that a plan allows; a line may verify without: the chain has no secret.
 template <class Number>
-Number number(std::string_view line, std::string_view key) {
+Number number(std::string_view line, std::string_view key, Number low, Number high) {
   const std::string_view text = field(line, key);
   Number value{};
   const auto result = std::from_chars(text.data(), text.data() + text.size(), value);
-  // The text itself may hold anything, so it is not shown.
-  PG_CHECK_AS(PrivacyError, !text.empty() && result.ptr == text.data() + text.size(), "ledger: ", key,
-              " of a line is not a number");
+  PG_CHECK_AS(PrivacyError,
+              !text.empty() && result.ptr == text.data() + text.size() && value >= low && value <= high,
+              "ledger: ", key, " of a line is not a number that a plan allows");
   return value;
 }
 
@@ -78,20 +77,6 @@ std::vector<std::string_view> verified_lines(std::string_view text, const std::s
     text.remove_prefix(end == text.npos ? text.size() : end + 1);
   }
   return lines;
-}
-
-// What one release cost. The chain has no secret: a line may verify and still say what no plan can.
-Phase release_in(std::string_view line, const std::string& path) {
-  const auto sensitivity = number<int64_t>(line, "sensitivity_in_clips");
-  const auto sigma = number<double>(line, "noise_multiplier");
-  const Phase one{sigma / static_cast<double>(sensitivity), number<double>(line, "sampling_rate"), 0,
-                  number<int64_t>(line, "parameters"), number<int64_t>(line, "noise_std_on_grid")};
-  PG_CHECK_AS(PrivacyError,
-              (sensitivity == 1 || sensitivity == 2) && one.noise_multiplier > 0 && std::isfinite(sigma) &&
-                  one.sampling_rate > 0 && one.sampling_rate <= 1 && one.parameters > 0 &&
-                  one.parameters <= kMostParameters && one.noise_std_on_grid > 0,
-              "ledger: ", path, ": has a release that no plan allows");
-  return one;
 }
 
 std::string read_file(const std::string& path) {
@@ -144,10 +129,9 @@ void Ledger::remember(std::string_view line) {
   if (field(line, "type") == "plan") {
     plan_hash_ = field(line, "plan_hash");
   } else {
-    release_in(line, path_);
     branches_[concat(field(line, "plan_hash"), ' ', field(line, "step"), ' ', field(line, "tag"))] =
-        number<int64_t>(line, "branch");
-    ++releases_of_step_[number<int64_t>(line, "step")];
+        number(line, "branch", 0L, INT64_MAX);
+    ++releases_of_step_[number(line, "step", 0L, INT64_MAX)];
   }
 }
 
@@ -197,16 +181,17 @@ std::vector<Phase> read_ledger(const std::string& path) {
   std::map<std::string, Phase> steps;  // "plan step" -> its releases
   for (std::string_view line : verified_lines(text, path)) {
     if (field(line, "type") == "plan") continue;
-    const Phase one = release_in(line, path);
-    ++steps.try_emplace(concat(field(line, "plan_hash"), ' ', field(line, "step")), one)
-          .first->second.releases;
+    const Phase p{
+        number(line, "noise_multiplier", 1e-9, 1e9) / number(line, "sensitivity_in_clips", 1.0, 2.0),
+        number(line, "sampling_rate", 0x1p-64, 1.0), 0, number(line, "parameters", 1L, 1L << 32),
+        number(line, "noise_std_on_grid", 1L, INT64_MAX)};
+    ++steps.try_emplace(concat(field(line, "plan_hash"), ' ', field(line, "step")), p).first->second.releases;
   }
-  for (auto& entry : steps) {
-    Phase& phase = entry.second;
+  for (auto& [step, phase] : steps) {
     const int64_t k = std::exchange(phase.releases, 0);
     if (k > 1) phase.noise_multiplier *= (1 - 0x1p-50) / std::sqrt(static_cast<double>(k));
     phase.parameters *= k;
-    const auto same = std::ranges::find_if(phases, [&](Phase p) { return p.releases = 0, p == phase; });
+    const auto same = std::ranges::find_if(phases, [&f = phase](Phase p) { return p.releases = 0, p == f; });
     ++(same != phases.end() ? *same : phases.emplace_back(phase)).releases;
   }
   return phases;

@@ -18,12 +18,14 @@ constexpr int kLanes = 8, kTile = 4;
 #else
 constexpr int kLanes = 4, kTile = 4;
 #endif
-constexpr int kVectors = 2;                // vectors of a wide tile
-constexpr int kWidth = kVectors * kLanes;  // its columns
-using Vec [[gnu::vector_size(kLanes * 4), gnu::aligned(4), gnu::may_alias]] = float;
+constexpr int kVectors = 2;                          // vectors of a wide tile
+constexpr int kWidth = kVectors * kLanes;            // its columns
+using Vec [[gnu::vector_size(kLanes * 4)]] = float;  // in registers
+// In memory, anywhere. Only here: where a template's parameter is such a type, clang forgets its alignment.
+using LooseVec [[gnu::vector_size(kLanes * 4), gnu::aligned(4), gnu::may_alias]] = float;
 
-[[gnu::always_inline]] inline Vec load(const float* p) { return *reinterpret_cast<const Vec*>(p); }
-[[gnu::always_inline]] inline void store(float* p, Vec v) { *reinterpret_cast<Vec*>(p) = v; }
+[[gnu::always_inline]] inline Vec load(const float* p) { return *reinterpret_cast<const LooseVec*>(p); }
+[[gnu::always_inline]] inline void store(float* p, Vec v) { *reinterpret_cast<LooseVec*>(p) = v; }
 
 // Columns of the panel that starts at column n: wide as long as they last, then one vector.
 inline int64_t panel_width(int64_t n, int64_t channels) { return n + kWidth <= channels ? kWidth : kLanes; }

@@ -60,6 +60,7 @@ class Process {
       execv(PG_PROGRAM, argv.data());
       _exit(127);
     }
+    if (pid_ < 0) throw std::runtime_error("no process");  // kill(-1) would end everything
     if (limits.file) close(ends[1]);
     pipe_ = ends[0];
   }

@@ -174,17 +174,17 @@ TEST(Ledger, LinesThatAreMissingMovedOrTwiceAreFound) {
 // Whoever may write the file can make the hashes right. What a line then says must still be what a plan can.
 TEST(Ledger, LinesThatVerifyButThatNoPlanAllowsAreRefused) {
   const std::vector<std::array<std::string, 3>> cases = {
-      {"\"noise_multiplier\":1.7", "\"noise_multiplier\":nan", "no plan allows"},
-      {"\"noise_multiplier\":1.7", "\"noise_multiplier\":inf", "no plan allows"},
-      {"\"noise_multiplier\":1.7", "\"noise_multiplier\":-1.7", "no plan allows"},
-      {"\"noise_multiplier\":1.7", "\"noise_multiplier\":\xFF", "noise_multiplier of a line is not a number"},
-      {"\"sampling_rate\":0.125", "\"sampling_rate\":0", "no plan allows"},
-      {"\"sampling_rate\":0.125", "\"sampling_rate\":1.5", "no plan allows"},
-      {"\"sampling_rate\":0.125", "\"sampling_rate\":nan", "no plan allows"},
-      {"\"sensitivity_in_clips\":1", "\"sensitivity_in_clips\":0", "no plan allows"},
-      {"\"parameters\":50", "\"parameters\":9223372036854775807", "no plan allows"},
-      {"\"parameters\":50", "\"parameters\":-50", "no plan allows"},
-      {"\"noise_std_on_grid\":1869169767220", "\"noise_std_on_grid\":0", "no plan allows"}};
+      {"\"noise_multiplier\":1.7", "\"noise_multiplier\":nan", "that a plan allows"},
+      {"\"noise_multiplier\":1.7", "\"noise_multiplier\":inf", "that a plan allows"},
+      {"\"noise_multiplier\":1.7", "\"noise_multiplier\":-1.7", "that a plan allows"},
+      {"\"noise_multiplier\":1.7", "\"noise_multiplier\":\xFF", "noise_multiplier of a line is not"},
+      {"\"sampling_rate\":0.125", "\"sampling_rate\":0", "that a plan allows"},
+      {"\"sampling_rate\":0.125", "\"sampling_rate\":1.5", "that a plan allows"},
+      {"\"sampling_rate\":0.125", "\"sampling_rate\":nan", "that a plan allows"},
+      {"\"sensitivity_in_clips\":1", "\"sensitivity_in_clips\":0", "that a plan allows"},
+      {"\"parameters\":50", "\"parameters\":9223372036854775807", "that a plan allows"},
+      {"\"parameters\":50", "\"parameters\":-50", "that a plan allows"},
+      {"\"noise_std_on_grid\":1869169767220", "\"noise_std_on_grid\":0", "that a plan allows"}};
   for (const auto& [from, to, said] : cases) {
     Folder folder;
     fill(folder.ledger(), 1);
@@ -192,8 +192,13 @@ TEST(Ledger, LinesThatVerifyButThatNoPlanAllowsAreRefused) {
     const size_t start = good.find('\n') + 1, seal = good.rfind(",\"hash\":");
     std::string line = good.substr(start, seal - start);
     line.replace(line.find(from), from.size(), to);
-    expect_refused(folder.ledger(),
-                   good.substr(0, start) + line + ",\"hash\":\"" + sha256_hex(line) + "\"}\n", said);
+    put_text(folder.ledger(), good.substr(0, start) + line + ",\"hash\":\"" + sha256_hex(line) + "\"}\n");
+    try {
+      read_ledger(folder.ledger());
+      ADD_FAILURE() << "accepted: " << to;
+    } catch (const PrivacyError& error) {
+      EXPECT_NE(std::string(error.what()).find(said), std::string::npos) << error.what();
+    }
   }
 }
 
