@@ -3,6 +3,7 @@
 #include "apps/train.h"
 
 #include "apps/atomic_file.h"
+#include "apps/budget.h"
 #include "apps/checkpoint.h"
 #include "apps/compute.h"
 #include "apps/planning.h"
@@ -89,8 +90,10 @@ class Training {
       sampler_.emplace(*plan_, key_, split_.train.size());
       ledger_.emplace(folder_.ledger().string(), *plan_);
       mechanism_.emplace(*plan_, key_, *ledger_);
-      mechanism_->before_release = [this](int64_t step, int64_t parameters, const std::string& tag) {
-        if (ledger_->would_fork(step, tag)) check_budget_with(step, parameters, tag);
+      budget_.emplace(*plan_, model_.parameters().size(), config_.privacy.epsilon, *ledger_,
+                      folder_.ledger());
+      mechanism_->before_release = [this](int64_t step, int64_t, const std::string& tag) {
+        budget_->before_release(step, tag);
       };
       noise_variance =
           std::pow(plan_.value()->noise_multiplier * plan_.value()->clip_norm / plan_->divisor(), 2);
@@ -215,7 +218,7 @@ class Training {
                                  a.pool, a.mix));
     if (!compute_plan_.text.empty()) console_.message(compute_plan_.text);
     if (private_) {
-      const dp::PrivacyCost cost = dp::planned_cost(*plan_, model_.parameters().size());
+      const dp::PrivacyCost& cost = budget_->planned();
       const auto& plan = *plan_;
       console_.message(
           fmt::format("guarantee: ({:.4g}, {:.3g})-differential privacy for adding or removing one {}, "
@@ -246,7 +249,7 @@ class Training {
     const double rate = config_.train.learning_rate.at(step_);
     Json line{{"step", step_}, {"learning_rate", rate}};
     if (private_) {
-      check_budget();
+      budget_->before_step();
       dp::NonprivateClipStats stats;
       const bool look = config_.log.nonprivate && log;
       LossWatch watch(compute_.gradients(), look);
@@ -274,7 +277,7 @@ class Training {
     if (ema_on()) ema_.update(model_.parameters().flat());
     const double elapsed = seconds_since(begin);
     if (log) {
-      if (private_) line["epsilon"] = bound_json(spent().epsilon_upper);
+      if (private_) line["epsilon"] = bound_json(budget_->spent().epsilon_upper);
       // How long a step took tells how many examples were drawn.
       if (config_.log.nonprivate || !private_) line["nonprivate_seconds"] = std::round(elapsed * 1000) / 1000;
       folder_.append_metrics(line);
@@ -286,9 +289,9 @@ class Training {
           "step {}/{} | {} views/s | {} left{}{}", thousands(step_ + 1), thousands(config_.train.steps),
           thousands(static_cast<int64_t>(done * views_a_step() / std::max(elapsed, 1e-3))),
           duration_text(left),
-          private_
-              ? fmt::format(" | epsilon {:.3f} of {:.3f}", spent().epsilon_upper, planned().epsilon_upper)
-              : "",
+          private_ ? fmt::format(" | epsilon {:.3f} of {:.3f}", budget_->spent().epsilon_upper,
+                                 budget_->planned().epsilon_upper)
+                   : "",
           last_score_ ? fmt::format(" | test accuracy {:.2f} %", 100 * *last_score_) : ""));
     }
   }
@@ -313,59 +316,6 @@ class Training {
 
   double views_a_step() const {
     return static_cast<double>(config_.train.expected_batch_size * config_.augment.views());
-  }
-
-  const dp::PrivacyCost& planned() {
-    if (!planned_) planned_ = dp::planned_cost(*plan_, model_.parameters().size());
-    return *planned_;
-  }
-  // So many steps of the plan, each released once.
-  dp::Phase phase_of(int64_t steps) const {
-    const dp::Plan& plan = *plan_;
-    return {plan.effective_noise_multiplier(), plan->sampling_rate, steps, model_.parameters().size(),
-            plan.noise_std_on_grid()};
-  }
-  // What all releases on the ledger cost so far; kept until there are more.
-  const dp::PrivacyCost& spent() {
-    if (!spent_ || spent_for_ != ledger_->releases()) {
-      spent_for_ = ledger_->releases();
-      spent_ = ledger_->forks() == 0 ? dp::cost_of({phase_of(spent_for_)}, plan_.value()->delta)
-                                     : dp::spent_cost(folder_.ledger().string(), plan_.value()->delta);
-    }
-    return *spent_;
-  }
-  // Steps that were released more than once (forks) cost more than was planned. Refuse to go on where
-  // finishing would cost more than the epsilon that the config promises: before a step ...
-  void check_budget() {
-    const int64_t forks = ledger_->forks();
-    if (forks == judged_forks_) return;
-    check_budget_of(folder_.ledger(), ledger_->releases(), forks);
-    judged_forks_ = forks;
-  }
-  // ... and, once it is known that a step would be released a second time with another sum, before that is
-  // recorded or any noise is drawn. Tried on a copy of the ledger.
-  void check_budget_with(int64_t step, int64_t parameters, const std::string& tag) {
-    const std::filesystem::path tried = folder_.path() / "ledger.tried.jsonl";
-    std::filesystem::copy_file(folder_.ledger(), tried, std::filesystem::copy_options::overwrite_existing);
-    try {
-      dp::Ledger ledger(tried.string(), *plan_);
-      ledger.append(step, parameters, tag);
-      check_budget_of(tried, ledger.releases(), ledger.forks());
-    } catch (...) {
-      std::filesystem::remove(tried);
-      throw;
-    }
-    std::filesystem::remove(tried);
-  }
-  void check_budget_of(const std::filesystem::path& ledger, int64_t releases, int64_t forks) {
-    if (!config_.privacy.epsilon) return;
-    std::vector<dp::Phase> phases = dp::read_ledger(ledger.string());
-    phases.push_back(phase_of(config_.train.steps - (releases - forks)));
-    const double cost = dp::cost_of(phases, plan_.value()->delta).epsilon_upper;
-    PG_CHECK_AS(
-        PrivacyError, cost <= *config_.privacy.epsilon, "privacy.epsilon: ", forks,
-        " steps were or would be released a second time with another sum; finishing would cost epsilon ",
-        cost, " instead of ", *config_.privacy.epsilon);
   }
 
   // The weights are released: looking at them costs nothing.
@@ -487,7 +437,7 @@ class Training {
     if (private_) {
       const double lower =
           summary["epsilon"]["lower"].is_number() ? summary["epsilon"]["lower"].get<double>() : 0.0;
-      const double upper = spent().epsilon_upper;
+      const double upper = budget_->spent().epsilon_upper;
       text += fmt::format(
           "  privacy         epsilon in [{:.4f}, {:.4f}] at delta = {:g}; one example added or removed\n",
           std::floor(lower * 1e4) / 1e4, std::ceil(upper * 1e4) / 1e4, plan_.value()->delta);
@@ -526,9 +476,7 @@ class Training {
   std::optional<dp::PoissonSampler> sampler_;
   std::optional<dp::Ledger> ledger_;
   std::optional<dp::GaussianMechanism> mechanism_;
-  std::optional<dp::PrivacyCost> planned_, spent_;
-  int64_t spent_for_ = 0;     // releases that spent_ is for
-  int64_t judged_forks_ = 0;  // with so many the budget was seen to hold
+  std::optional<Budget> budget_;
   std::optional<double> last_score_;
   int64_t step_ = 0;  // updates done
 };

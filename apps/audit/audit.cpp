@@ -9,6 +9,7 @@
 #include "apps/run_folder.h"
 #include "apps/scoring.h"
 #include "apps/training_data.h"
+#include "dp/accountant.h"
 
 #include <fmt/format.h>
 #include <unistd.h>
@@ -128,7 +129,6 @@ Subject subject_of(const AuditOptions& options, uint64_t seed, const Scratch& sc
           .parameters = parameters,
           .plan = std::move(plan),
           .run = std::move(run),
-          .data_root = options.data_root,
           .full = options.full,
           .random = random_key(seed),
           .exec = apps::exec_of(0),
@@ -228,6 +228,7 @@ AuditResult audit(const AuditOptions& options, apps::Console& console) {
   console.clear();
 
   const dp::Plan& plan = subject.plan;
+  const dp::PrivacyCost cost = dp::planned_cost(plan, subject.parameters);
   result.json = {{"passed", result.passed},    {"rungs", rungs},       {"plan_hash", plan.hash()},
                  {"target", target},           {"full", options.full}, {"seed", seed},
                  {"false_alarm", false_alarm}, {"version", PG_VERSION}};
@@ -237,14 +238,14 @@ AuditResult audit(const AuditOptions& options, apps::Console& console) {
       "--------------------------------------------------------------------------------------------------\n"
       "Pergrad {}: audit {}\n\n"
       "  plan        {}\n"
-      "  promises    ({}, {:g})-differential privacy is accounted for: noise multiplier {:g}, sampling rate "
+      "  promises    ({:.4f}, {:g})-differential privacy: noise multiplier {:g}, sampling rate "
       "{:g},\n"
       "              {} steps, clip norm {:g}, adding or removing one example\n"
       "  target      {}\n"
       "  audit       {} on rungs below; seed {}; a sound program fails one audit in {:.0e}\n\n{}\n"
       "  I have read what was checked, what was found, and what an audit cannot show.\n\n"
       "  name ______________________________   date ______________   signature _______________________\n",
-      PG_VERSION, result.passed ? "PASSED" : "FAILED", plan.hash(), "epsilon", plan->delta,
+      PG_VERSION, result.passed ? "PASSED" : "FAILED", plan.hash(), cost.epsilon_upper, plan->delta,
       plan->noise_multiplier, plan->sampling_rate, apps::thousands(plan->steps), plan->clip_norm, target,
       options.full ? "--full" : "--quick", seed, 1 / std::max(false_alarm, 1e-30), ladder);
   return result;

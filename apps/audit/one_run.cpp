@@ -5,6 +5,7 @@
 // views, sampler, clip, mechanism, ledger, optimizer. Who sees the releases adds up each canary's coordinate
 // over the steps, calls the largest "in" and the smallest "out", and says nothing about the rest.
 #include "apps/audit/one_run_bounds.h"
+#include "apps/audit/parts.h"
 #include "apps/audit/rungs.h"
 #include "apps/planning.h"
 #include "augment/view_source.h"
@@ -21,7 +22,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <cstring>
 #include <numeric>
 #include <optional>
 
@@ -75,9 +75,7 @@ struct Canaries {
   std::vector<int64_t> members;  // the canaries that are in: id images + j is members[j]
 
   Canaries(const Key& key, int64_t m, int64_t parameters) {
-    uint64_t seed = 0;
-    std::memcpy(&seed, key.bytes.data(), sizeof seed);
-    PhiloxStream random(seed, 0);
+    PhiloxStream random = PhiloxStream::of(key, 0, 0);
     std::vector<int64_t> all(static_cast<size_t>(parameters));
     std::iota(all.begin(), all.end(), 0);
     for (int64_t i = 0; i < m; ++i) {
@@ -139,16 +137,12 @@ class WithCanaries : public ExampleSource, public GradientSource {
 };
 
 dp::Plan plan_of(const Subject& subject, const Sizes& sizes) {
-  dp::PlanSettings settings = *subject.plan.operator->();
-  settings.units = "example";
-  settings.microbatch_size = 0;
-  settings.sampling_rate = sizes.q;
-  settings.noise_multiplier = sizes.sigma;
-  settings.steps = sizes.steps;
-  settings.max_examples = sizes.images + sizes.canaries;
-  settings.expected_batch =
-      std::max(1.0, sizes.q * (static_cast<double>(sizes.images) + static_cast<double>(sizes.canaries) / 2));
-  return dp::Plan(settings);
+  const double members = static_cast<double>(sizes.images) + static_cast<double>(sizes.canaries) / 2;
+  return plan_like(subject.plan, [&](dp::PlanSettings& s) {
+    s.units = "example", s.microbatch_size = 0, s.steps = sizes.steps;
+    s.sampling_rate = sizes.q, s.noise_multiplier = sizes.sigma;
+    s.max_examples = sizes.images + sizes.canaries, s.expected_batch = std::max(1.0, sizes.q * members);
+  });
 }
 
 // The training run; [m], what each canary's coordinate added up to.

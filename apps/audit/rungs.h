@@ -25,7 +25,6 @@ struct Subject {
   int64_t parameters = 0;                    // P of the config's model
   dp::Plan plan;                             // the one that training it would use
   std::optional<std::filesystem::path> run;  // the run folder, if one was named
-  std::string data_root;
 
   bool full = false;  // ten minutes in place of one
   Key random;         // of all random numbers that the audit itself draws

@@ -4,7 +4,6 @@
 #include <boost/math/distributions/binomial.hpp>
 #include <boost/math/distributions/chi_squared.hpp>
 #include <boost/math/distributions/normal.hpp>
-#include <boost/math/distributions/poisson.hpp>
 
 #include <algorithm>
 #include <cmath>
@@ -38,10 +37,6 @@ double chi_square_above_p(double sum, double degrees) {
   if (!(sum >= 0) || std::isinf(sum)) return 0;
   return bm::cdf(bm::complement(bm::chi_squared(degrees), sum));
 }
-double poisson_p(int64_t hits, double mean) {
-  return two_sided(bm::poisson(mean), static_cast<double>(hits), static_cast<double>(hits) - 1);
-}
-
 double binomial_lower(int64_t hits, int64_t tries, double level) {
   return bm::binomial::find_lower_bound_on_p(static_cast<double>(tries), static_cast<double>(hits), level);
 }

@@ -14,7 +14,6 @@ double normal_quantile(double p);  // p in (0, 1)
 double normal_p(double z);
 double binomial_p(int64_t hits, int64_t tries, double chance);
 double chi_square_p(double sum, double degrees);
-double poisson_p(int64_t hits, double mean);
 // One-sided: of a goodness of fit, which cannot be too good.
 double chi_square_above_p(double sum, double degrees);
 

@@ -4,6 +4,7 @@
 #include "apps/audit/parts.h"
 #include "apps/audit/rungs.h"
 #include "augment/view_source.h"
+#include "core/exec_rows.h"
 #include "core/hash.h"
 #include "dp/sampler.h"
 #include "dp/step.h"
@@ -79,7 +80,7 @@ void million_pairs(const Subject& subject, Checks& checks) {
   const int64_t sizes[] = {1, 2, 3, 5, 16, 17, 33, 64};
   std::vector<int64_t> outside(kGroups, 0), wrong(kGroups, 0);
   const Key key = derive_key(subject.random, "pairs");
-  subject.exec.for_each(kGroups, [&](int64_t group) {
+  for_each_row(subject.exec, kGroups, [&](int64_t group, int) {
     PhiloxStream random = PhiloxStream::of(key, 0, group);
     const Plan plan = plan_like(subject.plan, [&](PlanSettings& s) {
       if (group % 2) s.clip_norm = std::pow(10.0, 8 * random.uniform() - 4);
@@ -355,7 +356,6 @@ void real_rows(const Subject& subject, Checks& checks) {
               .pool = {},
               .plan = subject.plan,
               .run = {},
-              .data_root = {},
               .random = subject.random,
               .exec = subject.exec,
               .scratch = subject.scratch,

@@ -7,7 +7,6 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
-#include <cstring>
 #include <numbers>
 
 namespace pergrad::audit {
@@ -84,11 +83,9 @@ BothWays one_step_delta(const SubsampledGaussian& run, double epsilon) {
 std::vector<BothWays> proved_deltas(const SubsampledGaussian& run, const std::vector<double>& epsilons,
                                     int64_t runs, double level, const Key& key, const CpuExec& exec) {
   constexpr int64_t kChunks = 64;
-  uint64_t seed = 0;
-  std::memcpy(&seed, key.bytes.data(), sizeof seed);
   std::vector<std::vector<Counts>> remove(kChunks, std::vector<Counts>(epsilons.size())), add = remove;
   exec.for_each(kChunks, [&](int64_t chunk) {
-    PhiloxStream stream(seed, static_cast<uint64_t>(chunk));
+    PhiloxStream stream = PhiloxStream::of(key, 0, chunk);
     const auto c = static_cast<size_t>(chunk);
     for (int64_t i = chunk; i < runs; i += kChunks) {
       // Both worlds see the same Gaussian numbers: each has its own law, and no bound needs more than that.

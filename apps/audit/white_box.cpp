@@ -7,6 +7,7 @@
 #include "apps/audit/parts.h"
 #include "apps/audit/rungs.h"
 #include "apps/audit/statistics.h"
+#include "core/exec_rows.h"
 #include "dp/accounting/accountant.h"
 #include "dp/sampler.h"
 #include "dp/step.h"
@@ -14,7 +15,6 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <atomic>
 #include <cmath>
 
 namespace pergrad::audit {
@@ -72,20 +72,11 @@ struct Worlds {
     seen.steps = plan->steps;
     seen.with.resize(static_cast<size_t>(batches * kPairs * plan->steps));
     seen.without.resize(seen.with.size());
-    std::atomic<bool> failed = false;
-    std::string why;
-    subject.exec.for_each(batches, [&](int64_t batch) {
-      if (failed) return;
-      try {
-        const std::string label = concat(name, ' ', batch);
-        train(derive_key(subject.random, label), subject.scratch, concat(name, '-', batch),
-              seen.with.data() + batch * kPairs * plan->steps,
-              seen.without.data() + batch * kPairs * plan->steps);
-      } catch (const std::exception& error) {
-        if (!failed.exchange(true)) why = error.what();
-      }
+    for_each_row(subject.exec, batches, [&](int64_t batch, int) {
+      const int64_t place = batch * kPairs * plan->steps;
+      train(derive_key(subject.random, concat(name, ' ', batch)), subject.scratch, concat(name, '-', batch),
+            seen.with.data() + place, seen.without.data() + place);
     });
-    PG_CHECK(!failed, why);
     return seen;
   }
 };

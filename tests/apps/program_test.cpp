@@ -1,6 +1,10 @@
 // The face of the program: verbs, exit status, JSON, one line for bad input.
 #include "program.h"
 
+#include <gmock/gmock.h>
+
+#include <algorithm>
+
 namespace pergrad::test {
 namespace {
 
@@ -84,9 +88,44 @@ TEST(Program, LibrariesAreSetUp) {
   EXPECT_NE(done.err.find("GOMP_SPINCOUNT = '0'"), std::string::npos) << done.err;
 }
 
+// The audit of what was trained: it is about this plan; what it finds decides the exit status.
+TEST(Program, AuditOfARun) {
+  const TempFolder folder;
+  const auto config = write_toy_config(folder, 4);
+  const std::filesystem::path out = folder / "run";
+  ASSERT_EQ(run(folder, {"train", config, "--out", out}).status, 0);
+  const auto summary = nlohmann::json::parse(slurp(out / "summary.json"));
+  for (const std::filesystem::path& target : {out, config}) {
+    const Outcome done = run(folder, {"audit", target, "--only", "plan", "--json"});
+    ASSERT_EQ(done.status, 0) << done.err << done.out;
+    EXPECT_TRUE(done.json()["passed"]);
+    EXPECT_EQ(done.json()["plan_hash"], summary["plan_hash"]);
+    EXPECT_EQ(done.json()["rungs"].size(), 1);
+    EXPECT_GT(done.json()["rungs"][0]["checks"], 100);
+  }
+  nlohmann::json edited = summary;
+  edited["epsilon"]["upper"] = 0.5 * summary["epsilon"]["upper"].get<double>();
+  spill(out / "summary.json", edited.dump());
+  const Outcome done = run(folder, {"audit", out, "--only", "lifecycle", "--json"});
+  EXPECT_EQ(done.status, 3) << done.out;
+  EXPECT_FALSE(done.json()["passed"]);
+  EXPECT_THAT(done.json()["rungs"][0]["detail"], testing::HasSubstr("summary.json says epsilon"));
+
+  ASSERT_EQ(run(folder, {"train", config, "--out", folder / "open", "--non-private"}).status, 0);
+  for (const std::vector<std::string>& bad : {std::vector<std::string>{"audit", "--only", "nothing"},
+                                              {"audit", folder / "nowhere"},
+                                              {"audit", folder / "open"},
+                                              {"audit", out, "--set", "train.steps=5"},
+                                              {"audit", "--full", "--quick"}}) {
+    const Outcome refused = run(folder, bad);
+    EXPECT_EQ(refused.status, 2) << bad[1] << refused.err;
+    EXPECT_EQ(std::count(refused.err.begin(), refused.err.end(), '\n'), 1) << refused.err;
+  }
+}
+
 TEST(Program, HelpOfEveryVerb) {
   const TempFolder folder;
-  for (const char* verb : {"train", "evaluate", "account", "data", "bench", "info"}) {
+  for (const char* verb : {"train", "evaluate", "account", "data", "audit", "bench", "info"}) {
     const Outcome done = run(folder, {verb, "--help"});
     EXPECT_EQ(done.status, 0) << verb;
     EXPECT_GT(done.out.size(), 100u) << verb;
