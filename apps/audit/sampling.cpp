@@ -85,6 +85,10 @@ void draws(const Subject& subject, double rate, int64_t N, int64_t T, Checks& ch
   const int64_t kGaps[] = {1, 2, 16, N / 2};
   std::vector<int64_t> of_record(static_cast<size_t>(N), 0);
   std::vector<std::vector<uint8_t>> history(8, std::vector<uint8_t>(static_cast<size_t>(N), 0));
+  // Draws larger than the mean by 0, 1 and 2 deviations: what cuts large batches off.
+  const double deviation = std::sqrt(n * q * (1 - q));
+  int64_t limits[3] = {}, beyond[3] = {};
+  for (int k = 0; k < 3; ++k) limits[k] = static_cast<int64_t>(n * q + k * deviation);
   int64_t total = 0, lags[std::size(kLags)] = {}, gaps[std::size(kGaps)] = {}, empty = 0;
   double dispersion = 0, worst_size = 1;
   bool in_order = true;
@@ -101,6 +105,7 @@ void draws(const Subject& subject, double rate, int64_t N, int64_t T, Checks& ch
     }
     const auto size = static_cast<int64_t>(units.size());
     total += size, empty += size == 0;
+    for (int k = 0; k < 3; ++k) beyond[k] += size > limits[k];
     dispersion += std::pow(static_cast<double>(size) - n * q, 2) / (n * q * (1 - q));
     worst_size = std::min(worst_size, binomial_p(size, N, q));
     for (size_t l = 0; l < std::size(kLags); ++l)
@@ -117,6 +122,9 @@ void draws(const Subject& subject, double rate, int64_t N, int64_t T, Checks& ch
   const double p = binomial_p(total, N * T, q);
   checks.likely(p, 1, "records join at rate ", static_cast<double>(total) / (n * t), ", not ", q, where);
   checks.likely(worst_size, T, "a draw has a size that coins do not give", where);
+  for (int k = 0; k < 3; ++k)
+    checks.likely(binomial_p(beyond[k], T, binomial_above(limits[k], N, q)), 1, beyond[k], " of ", T,
+                  " draws have more than ", limits[k], " records", where);
   // Sizes vary as coins do: a shuffle or a fixed batch gives 0.
   checks.likely(dispersion_p(dispersion, t, n, q), 1, "sizes of draws vary by ", dispersion / t,
                 " of what coins give", where);
@@ -184,6 +192,20 @@ void own_coins(const Subject& subject, Checks& checks) {
   }
 }
 
+// However small the batch that is expected and the memory for it: who joins is drawn.
+void nobody_left_out(const Subject& subject, Checks& checks) {
+  for (double rate : {1.0, 0.999}) {
+    const Plan plan = plan_like(subject.plan, [&](PlanSettings& s) {
+      s.sampling_rate = rate, s.expected_batch = 8, s.max_examples = 20'000, s.units = "example",
+      s.microbatch_size = 0;
+    });
+    const dp::PoissonSampler sampler(plan, derive_key(subject.random, "everybody"), 20'000);
+    const auto size = static_cast<int64_t>(sampler.draw(0).size());
+    checks.likely(rate == 1 ? (size == 20'000 ? 1 : 0) : binomial_p(size, 20'000, rate), 1, size,
+                  " of 20000 records join at rate ", rate, ", where 8 are expected");
+  }
+}
+
 // Microbatches: who joined goes to one bucket, each as likely, whoever else joined.
 void buckets(const Subject& subject, Checks& checks) {
   const Plan plan = plan_like(subject.plan, [](PlanSettings& s) {
@@ -231,6 +253,7 @@ void audit_sampling(const Subject& subject, Checks& checks) {
   draws(subject, subject.plan->sampling_rate < 1 ? subject.plan->sampling_rate : 0.5, 20'000, 200, checks);
   draws(subject, 0.01, 60, 20'000, checks);  // more than half of the draws are empty
   own_coins(subject, checks);
+  nobody_left_out(subject, checks);
   buckets(subject, checks);
 }
 

@@ -37,6 +37,10 @@ double chi_square_above_p(double sum, double degrees) {
   if (!(sum >= 0) || std::isinf(sum)) return 0;
   return bm::cdf(bm::complement(bm::chi_squared(degrees), sum));
 }
+double binomial_above(int64_t hits, int64_t tries, double chance) {
+  return bm::cdf(bm::complement(bm::binomial(static_cast<double>(tries), chance), static_cast<double>(hits)));
+}
+
 double binomial_lower(int64_t hits, int64_t tries, double level) {
   return bm::binomial::find_lower_bound_on_p(static_cast<double>(tries), static_cast<double>(hits), level);
 }

@@ -17,6 +17,9 @@ double chi_square_p(double sum, double degrees);
 // One-sided: of a goodness of fit, which cannot be too good.
 double chi_square_above_p(double sum, double degrees);
 
+// The chance of more than `hits`.
+double binomial_above(int64_t hits, int64_t tries, double chance);
+
 // Clopper and Pearson 1934: with confidence 1 - level each, the chance behind `hits` of `tries` is at least
 // (at most) this.
 double binomial_lower(int64_t hits, int64_t tries, double level);
