@@ -29,7 +29,8 @@ struct DataConfig {
   DataSpec spec;                  // format, path, height, width, channels, label_count, coarse_labels
   std::vector<double> mean;       // [C], of pixels in [0, 1]; public constants
   std::vector<double> deviation;  // [C], key "std"
-  int64_t train_limit = 0;        // the first so many training examples; 0 = all
+  int64_t validation = 0;         // the last so many training examples take the place of the test set
+  int64_t train_limit = 0;        // the first so many of the others; 0 = all
   int64_t examples = 0;           // N as the public knows it; 0 = as found, which is then taken as public
 };
 
@@ -56,6 +57,7 @@ struct PrivacyConfig {
 // [train]: utility.
 struct TrainConfig {
   int64_t expected_batch_size = 0;
+  int64_t simulated_batch_size = 0;  // a rehearsal (planning.h) of so large a batch; 0 = the run itself
   int64_t steps = 0;
   OptimizerSettings optimizer;  // optimizer, momentum, adam_*
   bool adam_noise_correction = false;

@@ -68,7 +68,9 @@ std::vector<ConfigKey> config_keys(Config& c) {
       {"data", "channels", IntegerKey{&data.channels, 0, 3}, "1 or 3; 0 = as found"},
       {"data", "label_count", IntegerKey{&data.label_count, 0, INT32_MAX}, "0 = as found"},
       {"data", "coarse_labels", FlagKey{&data.coarse_labels}, "cifar100: its 20 coarse labels"},
-      {"data", "train_limit", IntegerKey{&c.data.train_limit}, "the first so many examples; 0 = all"},
+      {"data", "validation", IntegerKey{&c.data.validation},
+       "the last so many training examples are held out, to score on instead of the test set; 0 = none"},
+      {"data", "train_limit", IntegerKey{&c.data.train_limit}, "the first so many of the others; 0 = all"},
       {"data", "examples", IntegerKey{&c.data.examples},
        "public number of examples, for the sampling rate; 0 = as found, taken as public"},
 
@@ -76,6 +78,7 @@ std::vector<ConfigKey> config_keys(Config& c) {
        "wide_resnet, small_cnn, linear or sequential"},
       {"model", "depth", IntegerKey{&c.model.depth, 1, 10000}, "wide_resnet: 6 n + 4"},
       {"model", "width", IntegerKey{&c.model.width, 1, 10000}, "wide_resnet: widening factor"},
+      {"model", "norm", TextKey{&c.model.norm, {"group", "none"}}, "wide_resnet: group or none"},
       {"model", "groups", IntegerKey{&c.model.groups, 1, 1000000}, "wide_resnet: of every group norm"},
       {"model", "weight_standardization", FlagKey{&c.model.weight_standardization}, "of every convolution"},
       {"model", "layers", TextsKey{&c.model.layers}, "sequential: one line a layer"},
@@ -121,6 +124,8 @@ std::vector<ConfigKey> config_keys(Config& c) {
 
       {"train", "expected_batch_size", IntegerKey{&c.train.expected_batch_size, 1, int64_t{1} << 53},
        "sampling rate * N; a public constant", kRequired},
+      {"train", "simulated_batch_size", IntegerKey{&c.train.simulated_batch_size, 0, int64_t{1} << 53},
+       "a rehearsal (train --simulate) of a run with this expected batch; 0 = the run itself"},
       {"train", "steps", IntegerKey{&c.train.steps, 1, kMostSteps}, "", kRequired},
       {"train", "optimizer", TextKey{&o.name, {"sgd", "adam"}}, "sgd or adam"},
       {"train", "learning_rate", NumberKey{&c.train.learning_rate.peak, kPositive}, "", kRequired},

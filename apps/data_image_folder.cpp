@@ -44,16 +44,17 @@ fs::file_type type_of(const fs::path& path) {
   return type;
 }
 
-void list_images(const fs::path& folder, std::vector<fs::path>* files) {
-  const size_t before = files->size();
+std::vector<fs::path> list_images(const fs::path& folder) {
+  std::vector<fs::path> files;
   for (const fs::path& path : entries(folder)) {
     PG_CHECK_AS(FormatError, type_of(path) == fs::file_type::regular, shown(path),
                 ": is not a file, wanted nothing but .jpg, .jpeg and .png files in the folder of a class");
     PG_CHECK_AS(FormatError, looks_like_image(path), shown(path),
                 ": is not an image by its name, wanted .jpg, .jpeg or .png");
-    files->push_back(path);
+    files.push_back(path);
   }
-  PG_CHECK_AS(FormatError, files->size() > before, shown(folder), ": class without images");
+  PG_CHECK_AS(FormatError, !files.empty(), shown(folder), ": class without images");
+  return files;
 }
 
 std::string channel_text(int64_t channels) { return channels == 1 ? "grey" : "colour"; }
@@ -98,11 +99,18 @@ Dataset read_image_folder(const fs::path& root, const ImageShape& shape, const P
   Dataset data;
   data.label_names = class_names(root);
   data.label_count = static_cast<int64_t>(data.label_names.size());
+  std::vector<std::vector<fs::path>> classes;
+  for (const std::string& name : data.label_names) classes.push_back(list_images(root / name));
+  // The first image of every class, then the second of every class, ...
   std::vector<fs::path> files;
-  for (int64_t label = 0; label < data.label_count; ++label) {
-    list_images(root / data.label_names[label], &files);
-    data.labels.resize(files.size(), static_cast<int32_t>(label));
-  }
+  size_t rounds = 0;
+  for (const auto& images : classes) rounds = std::max(rounds, images.size());
+  for (size_t round = 0; round < rounds; ++round)
+    for (size_t label = 0; label < classes.size(); ++label)
+      if (round < classes[label].size()) {
+        files.push_back(classes[label][round]);
+        data.labels.push_back(static_cast<int32_t>(label));
+      }
 
   const Image first = decode_image(read_file(files[0]), files[0]);
   data.height = shape.height ? shape.height : first.height;

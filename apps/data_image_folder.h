@@ -20,9 +20,10 @@ struct ImageShape {
 //   THROWS: FormatError if there is none or if anything else lies there.
 std::vector<std::string> class_names(const std::filesystem::path& root);
 
-// read_image_folder(root, shape): all of ROOT/<class>/*.{jpg,jpeg,png} (endings in any case), classes and
-// then files in the order of their bytes; label = place of the class. What a file is, its content says, not
-// its ending. Hidden entries (".*") are left out; anything else that is not such a file is refused by its
+// read_image_folder(root, shape): all of ROOT/<class>/*.{jpg,jpeg,png} (endings in any case): the first of
+// every class, then the second of every class and so on, so that the first n are of all classes; classes and
+// the files of one in the order of their bytes; label = place of the class. What a file is, its content says,
+// not its ending. Hidden entries (".*") are left out; anything else that is not such a file is refused by its
 // name. Decodes with all threads; the result and the error reported do not depend on their number. No
 // fingerprint.
 //   THROWS: FormatError for a class without images, a file that is damaged or no image, and, without a

@@ -24,6 +24,21 @@ dp::Plan plan_of(const Config& config, int64_t n_examples, int64_t parameters) {
                             " parameters and ", shape->steps, " steps"));
 }
 
+Config rehearsal_of(const Config& config, int64_t batch, int64_t n_examples, int64_t parameters) {
+  const int64_t full = config.train.expected_batch_size;
+  PG_CHECK(!config.privacy.non_private, "--simulate: keeps the noise of a private run, this one has none");
+  PG_CHECK(config.train.simulated_batch_size == 0, "--simulate: the config is of a rehearsal already");
+  PG_CHECK(1 <= batch && batch < full, "--simulate: got ", batch, ", wanted 1 to ", full - 1,
+           ", below train.expected_batch_size");
+  const double sigma = plan_of(config, n_examples, parameters)->noise_multiplier;
+  Config small = config;
+  small.privacy.epsilon.reset();
+  small.privacy.noise_multiplier = sigma * static_cast<double>(batch) / static_cast<double>(full);
+  small.train.expected_batch_size = batch;
+  small.train.simulated_batch_size = full;
+  return small;
+}
+
 int64_t chunk_rows(const SpeedConfig& speed, int64_t parameters, int64_t row_numbers, int threads) {
   if (speed.max_examples > 0) return speed.max_examples;
   constexpr double kEnough = 32 << 20;  // bytes of rows; beyond, starting and joining threads cost nothing

@@ -12,6 +12,13 @@ namespace pergrad::apps {
 // PrivacyError.
 dp::Plan plan_of(const Config& config, int64_t n_examples, int64_t parameters);
 
+// A rehearsal of a private run at an expected batch of `batch`: the same steps, rates and views, and the same
+// noise on the mean gradient, sigma / batch, so that its hyper-parameters are tried at batch /
+// expected_batch_size of the cost. It spends another, far larger epsilon, which is what it promises.
+//   REQUIRES: 1 <= batch < expected_batch_size; with privacy; not a rehearsal itself.
+//   THROWS: Error; PrivacyError as plan_of.   Source: Sander et al. 2023 (TAN without a burn), section 4.
+Config rehearsal_of(const Config& config, int64_t batch, int64_t n_examples, int64_t parameters);
+
 // Units in memory at a time: speed.max_examples, or as many as keep the threads busy, within half of
 // speed.max_memory_mb. More would not be faster, only larger.   row_numbers: floats of the views of one unit.
 int64_t chunk_rows(const SpeedConfig& speed, int64_t parameters, int64_t row_numbers, int threads);

@@ -136,7 +136,13 @@ class Training {
   Split load_data() {
     if (!config_.speed.where().is_cpu()) Gpu::of(config_.speed.where());  // refuses one that is not there
     Split split = load_split(config_, options_.data_root, progress());
-    for (const std::string& line : check_with_data(config_, split.train.size())) console_.warning(line);
+    const Dataset& train = split.train;
+    for (const std::string& line : check_with_data(config_, train.size())) console_.warning(line);
+    if (options_.simulate) {
+      const ImageShape shape{train.height, train.width, train.channels};
+      config_ = rehearsal_of(config_, *options_.simulate, train.size(),
+                             parameter_count(config_.model, shape, train.label_count));
+    }
     return split;
   }
   RunFolder open_folder() const {
@@ -234,6 +240,11 @@ class Training {
       if (config_.noise_source == "reproducible")
         console_.warning(
             "noise.source = \"reproducible\": whoever knows the seed and the data can subtract the noise");
+      if (config_.train.simulated_batch_size > 0)
+        console_.warning(fmt::format(
+            "a rehearsal of a run with an expected batch of {}, at {}: same noise on the mean gradient, but "
+            "this guarantee, not that run's",
+            thousands(config_.train.simulated_batch_size), thousands(config_.train.expected_batch_size)));
     } else {
       console_.warning("--non-private: no clipping, no noise, no guarantee");
     }
@@ -397,12 +408,16 @@ class Training {
       summary["noise_multiplier"] = 0.0;
       summary["sampling_rate"] = sampling_rate(config_, split_.train.size());
     }
+    summary["expected_batch_size"] = config_.train.expected_batch_size;
+    if (config_.train.simulated_batch_size > 0)
+      summary["simulated_batch_size"] = config_.train.simulated_batch_size;
     summary["steps"] = config_.train.steps;
     summary["steps_done"] = step_;
     summary["parameters"] = model_.parameters().size();
     // With a public N the true number stays in: it tells whether one record is there.
     summary["train_examples"] = config_.data.examples > 0 ? config_.data.examples : split_.train.size();
     summary["test_examples"] = split_.test.size();
+    summary["test_set"] = config_.data.validation > 0 ? "validation" : "test";
     summary["views_per_example"] = config_.augment.views();
     summary["seconds"] = seconds;
     summary["views_per_second"] = views_per_second;
@@ -431,9 +446,10 @@ class Training {
             : fmt::format("stopped after {} of {} steps{}; go on with --resume --out {}\n", thousands(step_),
                           thousands(config_.train.steps), stopped_by.empty() ? "" : " (" + stopped_by + ")",
                           shown(folder_.path()));
-    text += ema_on() ? fmt::format("  test accuracy   {:.2f} % (averaged weights), {:.2f} % (raw weights)\n",
+    const std::string scored = config_.data.validation > 0 ? "validation" : "test accuracy";
+    text += ema_on() ? fmt::format("  {:<14}  {:.2f} % (averaged weights), {:.2f} % (raw weights)\n", scored,
                                    100 * averaged, 100 * raw.accuracy())
-                     : fmt::format("  test accuracy   {:.2f} %\n", 100 * raw.accuracy());
+                     : fmt::format("  {:<14}  {:.2f} %\n", scored, 100 * raw.accuracy());
     if (private_) {
       const double lower =
           summary["epsilon"]["lower"].is_number() ? summary["epsilon"]["lower"].get<double>() : 0.0;

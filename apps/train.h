@@ -17,6 +17,7 @@ struct TrainOptions {
   ConfigChanges changes;              // --set, --non-private, --device
   std::filesystem::path out;          // --out; empty = runs/<config name>-<seed>
   bool resume = false;                // --resume
+  std::optional<int64_t> simulate;    // --simulate: a rehearsal at this expected batch size (planning.h)
   std::string data_root;              // --data-root
   std::optional<double> max_minutes;  // stop cleanly after the step in flight, with a checkpoint
   std::optional<int64_t> max_steps;   // updates in this call

@@ -3,6 +3,7 @@
 
 #include "core/error.h"
 
+#include <algorithm>
 #include <string_view>
 #include <unordered_set>
 
@@ -22,15 +23,30 @@ void check_pool_is_not_private(const Dataset& pool, const Dataset& train) {
                 " of the public pool is in the training data");
 }
 
+// Examples [begin, end), with a fingerprint of their own.
+Dataset part_of(const Dataset& data, int64_t begin, int64_t end) {
+  Dataset part = data;
+  part.pixels.assign(data.pixels.begin() + begin * data.image_size(),
+                     data.pixels.begin() + end * data.image_size());
+  part.labels.assign(data.labels.begin() + begin, data.labels.begin() + end);
+  part.fingerprint = dataset_fingerprint(part);
+  return part;
+}
+
 }  // namespace
 
 Split load_split(const Config& config, const std::string& data_root, const Progress& progress) {
   Split split = load_dataset(data_spec(config), data_root, progress);
-  if (const int64_t limit = config.data.train_limit; limit > 0 && limit < split.train.size()) {
-    split.train.pixels.resize(static_cast<size_t>(limit * split.train.image_size()));
-    split.train.labels.resize(static_cast<size_t>(limit));
-    split.train.fingerprint = dataset_fingerprint(split.train);
+  const int64_t found = split.train.size(), held_out = config.data.validation;
+  if (held_out > 0) {
+    PG_CHECK(held_out < found, "data.validation: got ", held_out, ", wanted fewer than the ", found,
+             " training examples");
+    split.test = part_of(split.train, found - held_out, found);
+    split.test.name = concat(split.train.name.substr(0, split.train.name.rfind(" (")), " (validation)");
   }
+  const int64_t limit = config.data.train_limit > 0 ? config.data.train_limit : found;
+  const int64_t kept = std::min(limit, found - held_out);
+  if (kept < found) split.train = part_of(split.train, 0, kept);
   return split;
 }
 

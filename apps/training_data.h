@@ -1,4 +1,5 @@
-// The data of a config: training and test images within data.train_limit, and the public pool, checked.
+// The data of a config: training images within data.train_limit, those to score on (the test set or, with
+// data.validation, what is held out of the training images), and the public pool, checked.
 #pragma once
 
 #include "apps/config.h"

@@ -13,6 +13,7 @@ struct ModelSettings {
   std::string name = "wide_resnet";    // or "small_cnn", "linear", "sequential"
   int64_t depth = 16;                  // wide_resnet: 6 n + 4
   int64_t width = 4;                   // wide_resnet: widening factor
+  std::string norm = "group";          // wide_resnet: or "none"
   int64_t groups = 16;                 // wide_resnet: of every group norm
   bool weight_standardization = true;  // of every convolution
   std::vector<std::string> layers;     // sequential: one line a layer (layers/sequential_net.h)

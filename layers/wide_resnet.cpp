@@ -2,39 +2,43 @@
 #include "layers/wide_resnet.h"
 
 #include <cmath>
+#include <optional>
 
 namespace pergrad {
 namespace {
+
+// ReLU, group norm (unless settings.norm is "none").
+class ReluNorm : public Module {
+ public:
+  ReluNorm(Parameters& parameters, const std::string& name, int64_t channels, const ModelSettings& settings) {
+    if (settings.norm != "none") norm_.emplace(parameters, name, channels, settings.groups);
+  }
+  void prepare(WeightTape& weights) override {
+    if (norm_) norm_->prepare(weights);
+  }
+  Var forward(Tape& tape, Var x) const override {
+    return norm_ ? norm_->forward_after_relu(tape, x) : relu(tape, x);
+  }
+
+ private:
+  std::optional<GroupNormLayer> norm_;
+};
 
 // ReLU, group norm, convolution.
 class Unit3 : public Module {
  public:
   Unit3(Parameters& parameters, const std::string& norm, const std::string& conv, ImageShape& shape,
-        int64_t outputs, int64_t groups, ConvOptions options)
-      : norm_(parameters, norm, shape.channels, groups), conv_(parameters, conv, shape, outputs, options) {}
+        int64_t outputs, const ModelSettings& settings, ConvOptions options)
+      : norm_(parameters, norm, shape.channels, settings), conv_(parameters, conv, shape, outputs, options) {}
   void prepare(WeightTape& weights) override {
     norm_.prepare(weights);
     conv_.prepare(weights);
   }
-  Var forward(Tape& tape, Var x) const override {
-    return conv_.forward(tape, norm_.forward_after_relu(tape, x));
-  }
+  Var forward(Tape& tape, Var x) const override { return conv_.forward(tape, norm_.forward(tape, x)); }
 
  private:
-  GroupNormLayer norm_;
+  ReluNorm norm_;
   Conv conv_;
-};
-
-// ReLU, group norm.
-class ReluNorm : public Module {
- public:
-  ReluNorm(Parameters& parameters, const std::string& name, int64_t channels, int64_t groups)
-      : norm_(parameters, name, channels, groups) {}
-  void prepare(WeightTape& weights) override { norm_.prepare(weights); }
-  Var forward(Tape& tape, Var x) const override { return norm_.forward_after_relu(tape, x); }
-
- private:
-  GroupNormLayer norm_;
 };
 
 class Block : public Module {
@@ -43,13 +47,13 @@ class Block : public Module {
         bool shortcut, const ModelSettings& settings) {
     const bool standardize = settings.weight_standardization;
     ImageShape side = shape;
-    first_ = std::make_unique<Unit3>(parameters, name + ".norm1", name + ".conv1", shape, outputs,
-                                     settings.groups, ConvOptions{3, stride, 1, standardize});
-    second_ = std::make_unique<Unit3>(parameters, name + ".norm2", name + ".conv2", shape, outputs,
-                                      settings.groups, ConvOptions{3, 1, 1, standardize});
+    first_ = std::make_unique<Unit3>(parameters, name + ".norm1", name + ".conv1", shape, outputs, settings,
+                                     ConvOptions{3, stride, 1, standardize});
+    second_ = std::make_unique<Unit3>(parameters, name + ".norm2", name + ".conv2", shape, outputs, settings,
+                                      ConvOptions{3, 1, 1, standardize});
     if (shortcut)
       shortcut_ = std::make_unique<Unit3>(parameters, name + ".shortcut_norm", name + ".shortcut_conv", side,
-                                          outputs, settings.groups, ConvOptions{1, stride, 0, standardize});
+                                          outputs, settings, ConvOptions{1, stride, 0, standardize});
   }
   void prepare(WeightTape& weights) override {
     first_->prepare(weights);
@@ -71,6 +75,8 @@ ModulePtr wide_resnet(Parameters& parameters, const ModelSettings& settings, Ima
                       int64_t labels) {
   PG_CHECK(settings.depth >= 10 && (settings.depth - 4) % 6 == 0, "model.depth: got ", settings.depth,
            ", wanted 6 n + 4 with n >= 1 (10, 16, 22, 28, 34, 40, ...)");
+  PG_CHECK(settings.norm == "group" || settings.norm == "none", "model.norm: got \"", settings.norm,
+           "\", wanted group or none");
   PG_CHECK(settings.width >= 1, "model.width: got ", settings.width, ", wanted at least 1");
   const int64_t blocks = (settings.depth - 4) / 6;
   auto net = std::make_unique<Sequential>();
@@ -82,7 +88,7 @@ ModulePtr wide_resnet(Parameters& parameters, const ModelSettings& settings, Ima
       net->push(std::make_unique<Block>(parameters, concat("stage", stage + 1, ".block", block + 1), shape,
                                         (int64_t{16} << stage) * settings.width,
                                         stage > 0 && block == 0 ? 2 : 1, block == 0, settings));
-  net->push(std::make_unique<ReluNorm>(parameters, "norm", shape.channels, settings.groups));
+  net->push(std::make_unique<ReluNorm>(parameters, "norm", shape.channels, settings));
   net->push(plain(mean_pool));
   net->push(std::make_unique<LinearLayer>(
       parameters, "classifier", shape.channels, labels,

@@ -41,6 +41,7 @@ struct Toy {
     apps::train({.config = config,
                  .changes = {.set = set, .non_private = false},
                  .out = folder / run,
+                 .simulate = {},
                  .data_root = folder.string(),
                  .max_minutes = {},
                  .max_steps = {}},

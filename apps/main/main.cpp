@@ -94,6 +94,8 @@ void add_train(CLI::App& app, Common& common) {
   train_app->add_option("--set", options->changes.set, "section.key=value, once for each change")
       ->allow_extra_args(false);
   train_app->add_option("--device", *device, "cpu, cuda, cuda:<index> or emulated");
+  train_app->add_option("--simulate", options->simulate,
+                        "rehearse at this expected batch size, with the same noise on the mean gradient");
   train_app->add_option("--max-minutes", options->max_minutes, "stop cleanly after so many minutes");
   train_app->add_option("--max-steps", options->max_steps, "stop cleanly after so many steps");
   train_app->add_flag("--non-private", options->changes.non_private, "no clipping, no noise, no guarantee");

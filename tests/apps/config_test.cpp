@@ -2,10 +2,12 @@
 #include "apps/config.h"
 #include "apps/config_keys.h"
 #include "core/error.h"
+#include "layers/models.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <filesystem>
 #include <set>
 
 namespace pergrad::apps {
@@ -44,12 +46,14 @@ width = 20
 channels = 3
 label_count = 20
 coarse_labels = true
+validation = 100
 train_limit = 1000
 examples = 1024
 [model]
 name = "sequential"
 depth = 22
 width = 8
+norm = "none"
 groups = 4
 weight_standardization = false
 layers = ["conv 8 k3", "relu", "classifier"]
@@ -83,6 +87,7 @@ microbatch_size = 2
 microbatch_mix = "replacing"
 [train]
 expected_batch_size = 256
+simulated_batch_size = 4096
 steps = 77
 optimizer = "adam"
 learning_rate = 0.015625
@@ -128,6 +133,27 @@ TEST(Config, DefaultsOfTheSmallest) {
   EXPECT_EQ(c.augment.views(), 1);
 }
 
+// Every file in configs/ is a run that could start: it is read, its model fits its images, its plan its
+// budget.
+TEST(Config, EveryConfigThatWeShipIsARun) {
+  int found = 0;
+  for (const auto& entry : std::filesystem::recursive_directory_iterator(PG_SOURCE_DIR "/configs")) {
+    if (entry.path().extension() != ".toml") continue;
+    SCOPED_TRACE(entry.path().native());
+    ++found;
+    const Config c = load_config(entry.path());
+    const int64_t side = c.data.spec.format == "idx" ? 28 : c.data.spec.path == "eurosat" ? 64 : 32;
+    const int64_t labels = c.data.spec.format == "cifar100" ? 100 : 10;
+    const Model model(c.model, {side, side, static_cast<int64_t>(c.data.mean.size())}, labels);
+    EXPECT_GT(c.data.examples, 0);
+    EXPECT_THAT(check_with_data(c, c.data.examples), IsEmpty());
+    if (c.privacy.non_private) continue;
+    const dp::Plan plan(plan_settings(c, c.data.examples, c.privacy.noise_multiplier.value_or(1.0)));
+    EXPECT_EQ(plan->steps, c.train.steps);
+  }
+  EXPECT_GT(found, 50);
+}
+
 TEST(Config, EveryKeyIsRead) {
   const Config c = parse_config(kEverything, "everything.toml");
   EXPECT_EQ(c.data.spec.path, "a \"b\" c");
@@ -135,10 +161,12 @@ TEST(Config, EveryKeyIsRead) {
   EXPECT_EQ(c.data.spec.width, 20);
   EXPECT_EQ(c.data.spec.label_count, 20);
   EXPECT_TRUE(c.data.spec.coarse_labels);
+  EXPECT_EQ(c.data.validation, 100);
   EXPECT_EQ(c.data.train_limit, 1000);
   EXPECT_EQ(c.data.examples, 1024);
   EXPECT_THAT(c.data.deviation, ElementsAre(0.5, 0.25, 1e-3));
   EXPECT_EQ(c.model.name, "sequential");
+  EXPECT_EQ(c.model.norm, "none");
   EXPECT_EQ(c.model.groups, 4);
   EXPECT_FALSE(c.model.weight_standardization);
   EXPECT_THAT(c.model.layers, ElementsAre("conv 8 k3", "relu", "classifier"));

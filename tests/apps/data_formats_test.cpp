@@ -137,16 +137,22 @@ TEST_F(DataFormats, Cifar100FineAndCoarse) {
 TEST_F(DataFormats, ImageFolder) {
   put_png("train/b/2.png", 4, 6, 3, 20);
   put_png("train/b/10.PNG", 4, 6, 3, 10);
+  put_png("train/b/3.png", 4, 6, 3, 30);
   put_png("train/a/x.jpg", 4, 6, 3, 5);  // a PNG whatever its name says
+  put_png("train/a/y.jpg", 4, 6, 3, 6);
   put_png("test/a/1.png", 4, 6, 3, 1);
   put_png("test/b/1.png", 4, 6, 3, 2);
   put("train/b/.DS_Store", "hidden");
   put(".cache/file", "hidden");
   const Split split = load_dataset(spec("image_folder"));
   EXPECT_THAT(split.train.label_names, ElementsAre("a", "b"));
-  EXPECT_THAT(split.train.labels, ElementsAre(0, 1, 1));
+  EXPECT_THAT(split.train.labels,
+              ElementsAre(0, 1, 0, 1, 1));  // dealt class by class: the first n are of all
   EXPECT_THAT(split.train.image(0), Each(5));
   EXPECT_THAT(split.train.image(1), Each(10));  // "10" comes before "2": bytes, not numbers
+  EXPECT_THAT(split.train.image(2), Each(6));
+  EXPECT_THAT(split.train.image(3), Each(20));
+  EXPECT_THAT(split.train.image(4), Each(30));
   EXPECT_THAT(split.test.labels, ElementsAre(0, 1));
   EXPECT_EQ(split.test.image_size(), 4 * 6 * 3);
 }

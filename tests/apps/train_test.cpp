@@ -295,6 +295,61 @@ TEST(Train, AReleaseBeyondTheBudgetIsRefusedBeforeItIsMade) {
   }
 }
 
+// The last examples are held out: trained on without them, scored on them, and evaluate scores on the test
+// set.
+TEST(Train, ValidationTakesThePlaceOfTheTestSet) {
+  const TempFolder folder;
+  const auto config = write_toy_config(folder, 4);
+  const Outcome done =
+      run(folder, {"train", config, "--out", folder / "run", "--set", "data.validation=56", "--json"});
+  ASSERT_EQ(done.status, 0) << done.err;
+  EXPECT_EQ(done.json().at("train_examples"), 200);
+  EXPECT_EQ(done.json().at("test_examples"), 56);
+  EXPECT_EQ(done.json().at("test_set"), "validation");
+  // As if the file had ended before them: the same training data, the same run.
+  const Outcome cut =
+      run(folder, {"train", config, "--out", folder / "cut", "--set", "data.train_limit=200", "--json"});
+  EXPECT_EQ(cut.json().at("test_set"), "test");
+  const Outcome tested = run(folder, {"evaluate", folder / "run", "--json"});
+  EXPECT_EQ(tested.json().at("test_examples"), cut.json().at("test_examples"));
+  const Outcome all = run(folder, {"train", config, "--out", folder / "all", "--set", "data.validation=256"});
+  EXPECT_EQ(all.status, 2);
+  EXPECT_NE(all.err.find("data.validation"), std::string::npos) << all.err;
+}
+
+// A rehearsal keeps the noise on the mean gradient and says which epsilon that spends.
+TEST(Train, ARehearsalKeepsTheNoisePerExample) {
+  const TempFolder folder;
+  const auto config = write_toy_config(folder, 4);
+  const auto full = run(folder, {"train", config, "--out", folder / "full", "--json"}).json();
+  const Outcome done = run(folder, {"train", config, "--out", folder / "run", "--simulate", "6", "--json"});
+  ASSERT_EQ(done.status, 0) << done.err;
+  const auto small = done.json();
+  EXPECT_EQ(small.at("expected_batch_size"), 6);
+  EXPECT_EQ(small.at("simulated_batch_size"), 24);
+  EXPECT_FALSE(full.contains("simulated_batch_size"));
+  EXPECT_NEAR(small.at("noise_multiplier").get<double>() * 4, full.at("noise_multiplier"), 1e-12);
+  EXPECT_NEAR(small.at("sampling_rate").get<double>() * 4, full.at("sampling_rate"), 1e-6);
+  EXPECT_GT(small.at("epsilon").at("lower"), full.at("epsilon").at("upper"));
+  EXPECT_NE(done.err.find("rehearsal"), std::string::npos) << done.err;
+  // It goes on as itself, also from its own config, and not as what it stands for.
+  EXPECT_EQ(run(folder, {"train", config, "--out", folder / "run", "--resume", "--simulate", "6"}).status, 0);
+  EXPECT_EQ(run(folder, {"train", folder / "run/config.toml", "--out", folder / "run", "--resume"}).status,
+            0);
+  for (const std::vector<std::string>& wrong : std::vector<std::vector<std::string>>{
+           {config, "--out", folder / "run", "--resume"},
+           {config, "--out", folder / "new", "--simulate", "24"},
+           {config, "--out", folder / "new", "--simulate", "0"},
+           {config, "--out", folder / "new", "--simulate", "6", "--non-private"},
+           {folder / "run/config.toml", "--out", folder / "new", "--simulate", "3"}}) {
+    std::vector<std::string> arguments{"train"};
+    arguments.insert(arguments.end(), wrong.begin(), wrong.end());
+    const Outcome refused = run(folder, arguments);
+    EXPECT_EQ(refused.status, 2) << refused.err;
+    EXPECT_FALSE(std::filesystem::exists(folder / "new"));
+  }
+}
+
 // N is what the config says, not what is in the file: one example more or less changes no plan.
 TEST(Train, ThePlanDoesNotDependOnThePrivateNumberOfExamples) {
   const TempFolder folder;

@@ -29,6 +29,22 @@ TEST(WideResNet, HasThePublishedNumberOfParameters) {
   EXPECT_EQ(Model(wide_resnet_settings(16, 4, 16), {16, 16, 3}, 10).parameters().size(), 2753818);
 }
 
+TEST(WideResNet, WithoutNormHasNoNormParameters) {
+  ModelSettings settings = wide_resnet_settings(16, 4, 16);
+  Model with(settings, {8, 8, 3}, 10);
+  settings.norm = "none";
+  Model without(settings, {8, 8, 3}, 10);
+  int64_t norms = 0;
+  for (const auto& entry : with.parameters().layout().entries)
+    if (entry.name.find("norm") != std::string::npos) norms += entry.end - entry.begin;
+  EXPECT_GT(norms, 0);
+  EXPECT_EQ(with.parameters().size() - without.parameters().size(), norms);
+  for (const auto& entry : without.parameters().layout().entries)
+    EXPECT_EQ(entry.name.find("norm"), std::string::npos) << entry.name;
+  settings.norm = "batch";
+  EXPECT_NE(message_of([&] { Model(settings, {8, 8, 3}, 10); }).find("model.norm"), std::string::npos);
+}
+
 TEST(WideResNet, LayoutCoversTheRowWithoutGaps) {
   const Model model(wide_resnet_settings(16, 4, 16), {32, 32, 3}, 10);
   int64_t next = 0;
