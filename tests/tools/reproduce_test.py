@@ -1,0 +1,152 @@
+"""tools/reproduce against the real program: rows at toy size, resumed, paired, kept.
+
+The environment's PERGRAD says where the program is.
+"""
+import json
+import os
+import pathlib
+import shutil
+import subprocess
+import sys
+import tempfile
+import unittest
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+PROGRAM = os.environ["PERGRAD"]
+
+ROWS = """
+from recipes_of_the_papers import *
+def toy(**sections):
+    return changed({"data": DATA["cifar10"] | {"path": "toy", "examples": 200},
+                    "model": {"name": "linear"}, "augment": {"base": 1},
+                    "privacy": {"epsilon": 8.0, "delta": 1e-3, "clip_norm": 1.0},
+                    "train": {"expected_batch_size": 20, "steps": 6, "learning_rate": 1.0, "ema_decay": 0.9,
+                              "checkpoint_every": 2, "seed": 1}, "noise": {"source": "secure"}}, **sections)
+ROWS = {row.name: row for row in (
+    Row("own/small_one", "one", toy(), 10.0, 0.5),
+    Row("own/small_two", "two", toy(augment={"base": 2, "mix": 2}), pair="own/small_one", gap=0.5),
+    Row("own/small_free", "free", toy(privacy={"epsilon": None, "non_private": True})),
+    Row("own/small_again", "again", {}, 11.0, alias="own/small_one"))}
+"""
+
+
+class Reproduce(unittest.TestCase):
+    def setUp(self):
+        self.folder = tempfile.TemporaryDirectory()
+        self.root = pathlib.Path(self.folder.name)
+        for name in ("tools", "docs", "configs"):
+            (self.root / name).mkdir()
+        shutil.copy(ROOT / "tools/reproduce", self.root / "tools")
+        shutil.copy(ROOT / "tools/recipes.py", self.root / "tools/recipes_of_the_papers.py")
+        (self.root / "tools/recipes.py").write_text(ROWS)
+        for name in ("toy", "copy/toy-jpeg"):
+            data = self.root / "data" / name
+            data.mkdir(parents=True)
+            for i, file in enumerate([f"data_batch_{k}.bin" for k in range(1, 6)] + ["test_batch.bin"]):
+                data.joinpath(file).write_bytes(b"".join(
+                    bytes([n % 10]) + bytes((n * 31 + i * 7 + p * (n % 10 + 1)) % 256 for p in range(3072))
+                    for n in range(40)))
+        self.assertEqual(self.run_tool("--write-configs").returncode, 0)
+
+    def tearDown(self):
+        self.folder.cleanup()
+
+    def stopping(self):
+        """A program that stops after two more steps, as if time had been up."""
+        script = self.root / "stopping"
+        script.write_text(f'#!/bin/sh\nexec {PROGRAM} "$@" --max-steps 2\n')
+        script.chmod(0o755)
+        return str(script)
+
+    def run_tool(self, *arguments, program=PROGRAM, **kwargs):
+        return subprocess.run([sys.executable, str(self.root / "tools/reproduce"), "--program", program,
+                               "--data-root", str(self.root / "data"), *arguments],
+                              capture_output=True, text=True, cwd=self.root, timeout=100, **kwargs)
+
+    def results(self):
+        return json.loads((self.root / "docs/reproduction.json").read_text())
+
+    def table(self):
+        return (self.root / "docs/reproduction.md").read_text()
+
+    def refused(self, done, *words):
+        self.assertEqual(done.returncode, 2, done.stderr)
+        for word in words:
+            self.assertIn(word, done.stderr)
+
+    def test_rows_seeds_pairs_and_the_table(self):
+        done = self.run_tool("own/small_*", "--seeds", "1,2")
+        self.assertEqual(done.returncode, 0, done.stderr)
+        kept = self.results()
+        self.assertEqual(sorted((r["row"], r["seed"]) for r in kept),
+                         [(f"own/small_{name}", seed) for name in ("free", "one", "two") for seed in (1, 2)])
+        for r in kept:
+            self.assertEqual(r["epsilon"] is None, r["row"] == "own/small_free")
+            if r["epsilon"]:
+                self.assertLessEqual(r["epsilon"][1], 8.0)
+        table = self.table()
+        ones = [100 * r["accuracy"] for r in kept if r["row"] == "own/small_one"]
+        self.assertIn(f"| one | 10.0 ± 0.5 | {sum(ones) / 2:.2f} ± ", table)
+        self.assertIn(f"| {sum(ones) / 2 - 10:+.2f} |", table)
+        self.assertIn("| again | 11.0 |", table)
+        self.assertIn("| own/small_two - small_one | +0.5 |", table)
+        # Again: nothing is trained, nothing changes.
+        before = (self.root / "docs/reproduction.json").read_text()
+        self.assertEqual(self.run_tool("own/small_*", "--seeds", "1,2").returncode, 0)
+        self.assertEqual((self.root / "docs/reproduction.json").read_text(), before)
+
+    def test_stops_in_time_and_goes_on(self):
+        self.assertEqual(self.run_tool("own/small_one", "--max-minutes", "0").returncode, 3)
+        # Two steps a call, six in all.
+        codes = [self.run_tool("own/small_one", program=self.stopping()).returncode for _ in range(3)]
+        self.assertEqual(codes, [3, 3, 0])
+        stopped = self.results()[0]
+        shutil.rmtree(self.root / "runs")
+        self.assertEqual(self.run_tool("own/small_one").returncode, 0)
+        self.assertEqual(self.results()[0], stopped)
+
+    def test_a_row_that_has_not_run_says_so(self):
+        self.assertEqual(self.run_tool("--table").returncode, 0)
+        self.assertEqual(self.table().count("| not run |"), 4)
+        self.assertIn("own/small_one", self.run_tool("--list").stdout)
+
+    def test_copies_of_the_data_and_rehearsals_stand_apart(self):
+        copy = str(self.root / "data/copy/toy-jpeg")
+        self.assertEqual(self.run_tool("own/small_one").returncode, 0)
+        self.assertEqual(self.run_tool("own/small_one", "--data", f"cifar10={copy}").returncode, 0)
+        self.assertEqual(self.run_tool("own/small_one", "--simulate", "5").returncode, 0)
+        self.assertEqual(sorted((r["data"], r["simulated"]) for r in self.results()),
+                         [("toy", 0), ("toy", 5), ("toy-jpeg", 0)])
+        rehearsal = next(r for r in self.results() if r["simulated"])
+        self.assertGreater(rehearsal["epsilon"][0], 8.0)
+        self.assertIn("## Rehearsals at an expected batch of 5", self.table())
+
+    def test_bad_input_is_one_line(self):
+        self.refused(self.run_tool("own/small_onn"), "own/small_one")
+        self.refused(self.run_tool(), "--list")
+        self.refused(self.run_tool("own/small_one", "--seeds", "x"), "--seeds")
+        self.refused(self.run_tool("own/small_one", "--data", "cifar11=x"), "--data")
+        self.refused(self.run_tool("own/small_one", "--data", "cifar10=nowhere"), "nowhere")
+        self.refused(self.run_tool("own/small_one", program="nowhere"), "nowhere")
+        (self.root / "docs/reproduction.json").write_text("[{")
+        self.refused(self.run_tool("--table"), "damaged")
+
+    def test_a_row_whose_config_changed_is_not_mixed_with_its_past(self):
+        self.assertEqual(self.run_tool("own/small_one", program=self.stopping()).returncode, 3)
+        before = sorted((p, p.stat().st_mtime_ns) for p in (self.root / "runs").rglob("*") if p.suffix != ".lock")
+        config = self.root / "configs/own/small_one.toml"
+        config.write_text(config.read_text().replace("learning_rate = 1.0", "learning_rate = 2.0"))
+        self.refused(self.run_tool("own/small_one"), "train.learning_rate")
+        self.refused(self.run_tool("--check"), "own/small_one.toml")
+        after = sorted((p, p.stat().st_mtime_ns) for p in (self.root / "runs").rglob("*") if p.suffix != ".lock")
+        self.assertEqual([p for p, _ in before], [p for p, _ in after])
+
+    def test_a_full_disk_is_said_before_anything_starts(self):
+        text = (self.root / "tools/reproduce").read_text()
+        (self.root / "tools/reproduce").write_text(text.replace("FREE = 1 << 30", "FREE = 1 << 62"))
+        self.refused(self.run_tool("own/small_one"), "MiB are free")
+        self.assertFalse((self.root / "runs").exists())
+
+
+if __name__ == "__main__":
+    unittest.main()

@@ -1,0 +1,204 @@
+"""The rows of the papers' tables as configs: what tools/reproduce runs, and what it is compared with.
+
+Sources: De et al. 2022 (arXiv 2204.13650; code google-deepmind/jax_privacy v0.1 to v1.0), Bao et al. 2023 (arXiv
+2311.01295). A number that neither states is ours and is named in the note of its row, which stands in its config.
+`tools/reproduce --write-configs` writes configs/<row>.toml; a test holds them to this file.
+"""
+from dataclasses import dataclass
+
+CIFAR_MEAN = [0.49139968, 0.48215841, 0.44653091]  # of CIFAR-10; De et al. use them for CIFAR-100 too
+CIFAR_STD = [0.24703223, 0.24348513, 0.26158784]
+DATA = {
+    "cifar10": {"format": "cifar10", "path": "cifar-10-batches-bin", "mean": CIFAR_MEAN, "std": CIFAR_STD,
+                "examples": 50000},
+    "cifar100": {"format": "cifar100", "path": "cifar-100-binary", "mean": CIFAR_MEAN, "std": CIFAR_STD,
+                 "examples": 50000},
+    "eurosat": {"format": "image_folder", "path": "eurosat", "mean": [0.3444, 0.3803, 0.4078],
+                "std": [0.2037, 0.1366, 0.1148], "examples": 21600},
+}
+DATA_NAMES = {"cifar10": "CIFAR-10", "cifar100": "CIFAR-100", "eurosat": "EuroSAT"}
+# De et al. keep sigma and say how many steps an epsilon then allows; we keep the steps and let our accountant say
+# which noise they need.
+STEPS = {1: 875, 2: 1125, 3: 1593, 4: 1687, 6: 1843, 8: 2468}
+LEARNING_RATE = {1: 2.0, 2: 2.0, 3: 4.0, 4: 4.0, 6: 4.0, 8: 4.0}
+RATE_NOTE = "The learning rate is published for epsilon 1 and 8 only."
+
+
+@dataclass
+class Row:
+    name: str  # of the config below configs/, without ".toml"
+    title: str
+    config: dict  # {"section": {"key": value}}
+    published: float | None = None  # per cent
+    deviation: float | None = None  # of the published runs, per cent
+    statistic: str = "mean"  # or "median"
+    note: str = ""
+    pair: str = ""  # the row that this one is compared with seed by seed, and the published gap to it
+    gap: float | None = None
+    alias: str = ""  # the row whose runs stand for this one as well; it has no config of its own
+
+    @property
+    def group(self):
+        return self.name.split("/")[0] + "/" + self.name.split("/")[1].split("_")[0]
+
+
+def changed(config, **sections):
+    result = {section: dict(keys) for section, keys in config.items()}
+    for section, keys in sections.items():
+        result.setdefault(section, {}).update(keys)
+    return {section: {key: value for key, value in keys.items() if value is not None}
+            for section, keys in result.items()}
+
+
+def de2022(dataset="cifar10", epsilon=8, **sections):
+    """Self-augmentation as published: 16 views, symmetric padding, WRN-16-4, batch 4096."""
+    config = {
+        "data": DATA[dataset],
+        "model": {"name": "wide_resnet", "depth": 16, "width": 4, "groups": 16, "weight_standardization": True},
+        "augment": {"base": 16, "mix": 0, "crop_padding": 4, "padding": "symmetric", "flip": True},
+        "privacy": {"epsilon": float(epsilon), "delta": 1e-5, "clip_norm": 1.0},
+        "train": {"expected_batch_size": 4096, "steps": STEPS[epsilon], "learning_rate": LEARNING_RATE[epsilon],
+                  "ema_decay": 0.9999, "evaluate_every": 100, "checkpoint_every": 25, "seed": 1},
+        "noise": {"source": "secure"},
+    }
+    return changed(config, **sections)
+
+
+def bao2023(dataset="cifar10", epsilon=8, method="selfaug", **sections):
+    """The same as Bao et al. run it: reflect padding; 16 mixes more for DP-Mix_Self."""
+    config = changed(de2022(dataset, epsilon), augment={"padding": "reflect"})
+    if method == "dpmix":
+        config = changed(config, augment={"mix": 16, "mix_alpha": 0.2, "method": "mixup"})
+    if dataset == "eurosat":
+        config = changed(config, augment={"crop_padding": 8}, train={"steps": 1055})
+    return changed(config, **sections)
+
+
+def eps(epsilon):
+    return f"epsilon {epsilon:g}"
+
+
+def de_rows():
+    published = {1: 56.8, 2: 64.9, 3: 69.2, 4: 71.9, 6: 77.0, 8: 79.5}
+    for epsilon, accuracy in published.items():
+        yield Row(f"de2022/table3_cifar10_wrn16_4_eps{epsilon}", f"WRN-16-4, {eps(epsilon)}", de2022(epsilon=epsilon),
+                  accuracy, 0.7 if epsilon == 8 else None, note="" if epsilon in (1, 8) else RATE_NOTE)
+    yield Row("de2022/table3_cifar10_wrn40_4_eps8", "WRN-40-4, epsilon 8",
+              de2022(model={"depth": 40}, augment={"base": 32},
+                     train={"expected_batch_size": 16384, "steps": 2000}), 81.4,
+              note="The learning rate of this row is not published.")
+    # The ladder: each rung adds one thing to the rung before; accuracy on 5,000 held-out training images.
+    small = {"expected_batch_size": 256, "steps": 10000, "learning_rate": 1.0, "ema_decay": 0.0, "ema_warmup": None}
+    large = {"ema_decay": 0.0}
+    plain = {"base": 1, "crop_padding": 0, "flip": False}
+    held_out = {"validation": 5000, "examples": 45000}
+    no_ws = {"weight_standardization": False}
+    small_note = "Batch, steps and learning rate of the rungs before the large batch are not published."
+    rungs = [
+        ("1_baseline", "no normalisation", 50.8,
+         dict(model=no_ws | {"norm": "none"}, augment=plain, train=small), small_note),
+        ("2_group_norm", "+ group norm", 66.3, dict(model=no_ws, augment=plain, train=small), small_note),
+        ("3_batch_4096", "+ batch 4096", 70.0, dict(model=no_ws, augment=plain, train=large), ""),
+        ("4_weight_standardization", "+ weight standardization", 71.2, dict(augment=plain, train=large), ""),
+        ("5_16_views", "+ 16 views", 78.4, dict(train=large), ""),
+        ("6_ema", "+ averaged weights", 79.7, dict(), "")]
+    for name, title, accuracy, sections, note in rungs:
+        yield Row(f"de2022/ladder_{name}", title, de2022("cifar10", 8, **sections, data=held_out), accuracy,
+                  note=note)
+
+
+def bao_rows():
+    # Table 2. The published gap of a pair is what a table of means cannot show.
+    published = {
+        ("cifar10", "selfaug"): [(56.8, .5), (62.9, .3), (69.5, .4), (78.7, .5)],
+        ("cifar10", "dpmix"): [(57.2, .4), (64.6, .4), (70.4, .4), (79.8, .3)],
+        ("cifar100", "selfaug"): [(13.3, .5), (20.9, .4), (31.8, .2), (39.2, .4)],
+        ("cifar100", "dpmix"): [(14.1, .4), (21.5, .4), (33.3, .3), (40.6, .3)],
+        ("eurosat", "selfaug"): [(75.4, .3), (81.1, .1), (85.8, .2), (89.7, .3)],
+        ("eurosat", "dpmix"): [(75.7, .2), (82.8, .3), (87.4, .2), (90.8, .2)]}
+    titles = {"selfaug": "Self-Aug", "dpmix": "DP-Mix_Self"}
+    for (data, method), cells in published.items():
+        for i, epsilon in enumerate((1, 2, 4, 8)):
+            note = "Steps and learning rate as De et al.; 16 mixes as in table 5."
+            if data == "eurosat":
+                note = "200 epochs, as stated; learning rate and a padding of 8 are ours."
+            selfaug = f"bao2023/table2_{data}_selfaug_eps{epsilon}"
+            mixed = method == "dpmix"
+            yield Row(f"bao2023/table2_{data}_{method}_eps{epsilon}",
+                      f"{DATA_NAMES[data]}, {eps(epsilon)}, {titles[method]}", bao2023(data, epsilon, method),
+                      *cells[i], note=note, pair=selfaug if mixed else "",
+                      gap=round(cells[i][0] - published[data, "selfaug"][i][0], 1) if mixed else None)
+
+    # Table 1: what mixing two private examples costs. The noise of a pair counts double.
+    plain = {"base": 1, "crop_padding": 0, "flip": False}
+    pairs = {"units": "microbatch", "microbatch_size": 2}
+    selfaug = "bao2023/table2_cifar10_selfaug_eps8"
+    yield Row("bao2023/table1_cifar10_dpsgd_eps8", "micro-batch 1, DP-SGD", bao2023(augment=plain), 72.5, .5)
+    yield Row("bao2023/table1_cifar10_selfaug_eps8", "micro-batch 1, Self-Aug", {}, 78.7, .5, alias=selfaug)
+    yield Row("bao2023/table1_cifar10_pairs_dpsgd_eps8", "micro-batch 2, DP-SGD",
+              bao2023(augment=plain, privacy=pairs), 49.7, .7)
+    for mode in ("added", "replacing"):
+        yield Row(f"bao2023/table1_cifar10_pairs_mixup_{mode}_eps8", f"micro-batch 2, mixup ({mode})",
+                  bao2023(augment=plain, privacy=pairs | {"microbatch_mix": mode}), 50.1, .4,
+                  note="One number is published for mixup, without saying whether the mix is added or replaces.")
+    yield Row("bao2023/table1_cifar10_pairs_selfaug_eps8", "micro-batch 2, Self-Aug", bao2023(privacy=pairs), 52.8, .1)
+
+    # Table 5: as many views, but without mixes.
+    yield Row("bao2023/table5_cifar10_views16_eps8", "16 views", {}, 78.8, .5, alias=selfaug)
+    for views, accuracy, deviation in ((24, 78.5, .4), (32, 78.4, .3), (36, 78.6, .4)):
+        yield Row(f"bao2023/table5_cifar10_views{views}_eps8", f"{views} views", bao2023(augment={"base": views}),
+                  accuracy, deviation)
+    yield Row("bao2023/table5_cifar10_dpmix_eps8", "16 views and 16 mixes", {}, 79.8, .3,
+              alias="bao2023/table2_cifar10_dpmix_eps8")
+
+    # Table 11: their run of De et al.'s own code (JAX), median of five.
+    for epsilon, cells in ((1, ((56.3, .3), (57.1, .4))), (8, ((79.4, .1), (80.0, .2)))):
+        for method, (accuracy, deviation) in zip(("selfaug", "dpmix"), cells):
+            name = f"bao2023/table11_cifar10_{method}_eps{epsilon}"
+            yield Row(name, f"{eps(epsilon)}, {titles[method]}",
+                      bao2023("cifar10", epsilon, method, augment={"padding": "symmetric"}), accuracy, deviation,
+                      "median", pair=name.replace("dpmix", "selfaug") if method == "dpmix" else "",
+                      gap=round(accuracy - cells[0][0], 1) if method == "dpmix" else None)
+
+
+def own_rows():
+    """Questions that the papers leave open, and what the others are held against."""
+    selfaug, dpmix = "bao2023/table2_cifar10_selfaug_eps1", "bao2023/table2_cifar10_dpmix_eps1"
+    yield Row("own/control_cifar10_copies_eps1", "16 views and 16 copies of them in place of mixes",
+              bao2023("cifar10", 1, "dpmix", augment={"mix_degenerate": True}), pair=selfaug)
+    yield Row("own/control_cifar10_cutmix_eps1", "16 views and 16 cutmixes",
+              bao2023("cifar10", 1, "dpmix", augment={"method": "cutmix"}), pair=selfaug)
+    yield Row("own/control_cifar10_rdp_noise_eps1", "the noise that a Renyi accountant asks for (sigma 10)",
+              bao2023("cifar10", 1, "selfaug", privacy={"epsilon": None, "noise_multiplier": 10.0}), pair=selfaug)
+    for data, steps in (("cifar10", 39000), ("cifar100", 39000), ("eurosat", 16800)):
+        yield Row(f"own/nonprivate_{data}_wrn16_4", f"{DATA_NAMES[data]} without privacy, WRN-16-4",
+                  bao2023(data, 8, "selfaug", augment={"base": 1},
+                          privacy={"epsilon": None, "clip_norm": None, "non_private": True},
+                          train={"expected_batch_size": 128, "steps": steps, "learning_rate": 0.1, "momentum": 0.9,
+                                 "schedule": "cosine", "evaluate_every": 2000, "checkpoint_every": 500}))
+
+
+ROWS = {row.name: row for rows in (de_rows(), bao_rows(), own_rows()) for row in rows}
+
+
+def toml_value(value):
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, str):
+        return f'"{value}"'
+    if isinstance(value, list):
+        return "[" + ", ".join(toml_value(v) for v in value) + "]"
+    return repr(value)
+
+
+def toml_of(row):
+    """The text of a row's config."""
+    lines = [f"# {row.name.split('/')[0]}: {row.title}."]
+    if row.published is not None:
+        deviation = f" +- {row.deviation}" if row.deviation else ""
+        lines.append(f"# Published: {row.published}{deviation} %.")
+    lines += [f"# {row.note}"] if row.note else []
+    lines.append("# Written by tools/reproduce --write-configs from tools/recipes.py.")
+    for section, keys in row.config.items():
+        lines += ["", f"[{section}]"] + [f"{key} = {toml_value(value)}" for key, value in keys.items()]
+    return "\n".join(lines) + "\n"
