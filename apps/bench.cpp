@@ -3,6 +3,7 @@
 
 #include "apps/atomic_file.h"
 #include "apps/bench_parts.h"
+#include "apps/scratch_folder.h"
 #include "apps/compute.h"
 #include "apps/scoring.h"
 #include "apps/torch_layout.h"
@@ -19,6 +20,8 @@
 #include "layers/coordinates.h"
 #include "layers/model_gradients.h"
 #include "layers/optimizer.h"
+
+#include <fmt/format.h>
 
 #include <algorithm>
 #include <numeric>
@@ -205,9 +208,9 @@ BenchResult bench_step(const Config& config, double least_seconds, bool private_
     groups.back().ids.push_back(i);
   }
 
-  const ScratchFolder scratch;
+  const ScratchFolder scratch(true);
   const dp::Plan plan = bench_plan(examples, config.privacy.clip_norm);
-  dp::Ledger ledger((scratch.path / "ledger.jsonl").string(), plan);
+  dp::Ledger ledger((scratch.path() / "ledger.jsonl").string(), plan);
   dp::GaussianMechanism mechanism(plan, key_from_text("bench"), ledger);
   const int64_t views_a_step = examples * settings.views();
   int64_t step = 0, peak = 0;

@@ -3,6 +3,7 @@
 
 #include "apps/bench_parts.h"
 #include "apps/peak.h"
+#include "apps/scratch_folder.h"
 #include "augment/view_source.h"
 #include "autograd/op_cases.h"
 #include "core/conv.h"
@@ -11,6 +12,8 @@
 #include "dp/clip_and_sum.h"
 #include "dp/ledger.h"
 #include "dp/mechanism.h"
+
+#include <fmt/format.h>
 
 namespace pergrad::apps {
 namespace {
@@ -177,8 +180,8 @@ BenchResult bench_kernels(Console& console) {
     dp::ClippedSum sum(plan, kParameters);
     dp::clip_and_sum(PerExampleGradient(rows, {1, 1, 1, 1}), plan, sum, one);
   });
-  const ScratchFolder scratch;
-  dp::Ledger ledger((scratch.path / "ledger.jsonl").string(), plan);
+  const ScratchFolder scratch(true);
+  dp::Ledger ledger((scratch.path() / "ledger.jsonl").string(), plan);
   dp::GaussianMechanism mechanism(plan, Key{}, ledger);
   int64_t step = 0;
   const double noise =

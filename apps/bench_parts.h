@@ -7,12 +7,8 @@
 #include "dp/plan.h"
 #include "layers/module.h"
 
-#include <fmt/format.h>
-#include <unistd.h>
-
 #include <algorithm>
 #include <chrono>
-#include <filesystem>
 #include <vector>
 
 namespace pergrad::apps {
@@ -47,19 +43,6 @@ inline Tensor random_tensor(Shape shape, uint64_t seed) {
   for (float& v : t.values<float>()) v = static_cast<float>(2 * random.uniform() - 1);
   return t;
 }
-
-// A folder that is gone with this object.
-struct ScratchFolder {
-  std::filesystem::path path =
-      std::filesystem::temp_directory_path() / fmt::format("pergrad-bench-{}", getpid());
-  ScratchFolder() { std::filesystem::create_directories(path); }
-  ~ScratchFolder() {
-    std::error_code ignored;
-    std::filesystem::remove_all(path, ignored);
-  }
-  ScratchFolder(const ScratchFolder&) = delete;
-  ScratchFolder& operator=(const ScratchFolder&) = delete;
-};
 
 inline dp::Plan bench_plan(int64_t examples, double clip_norm) {
   dp::PlanSettings settings;

@@ -7,12 +7,12 @@
 #include "apps/compute.h"
 #include "apps/planning.h"
 #include "apps/run_folder.h"
+#include "apps/scratch_folder.h"
 #include "apps/scoring.h"
 #include "apps/training_data.h"
 #include "dp/accountant.h"
 
 #include <fmt/format.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <cstdlib>
@@ -75,30 +75,7 @@ learning_rate = 1.0
 source = "reproducible"
 )";
 
-// An empty folder, in memory if there is such a place: an audit writes a million ledger lines and syncs each.
-class Scratch {
- public:
-  Scratch() {
-    std::error_code ignored;
-    const bool memory = fs::is_directory("/dev/shm", ignored) && ::access("/dev/shm", W_OK) == 0;
-    std::string name =
-        ((memory ? fs::path("/dev/shm") : fs::temp_directory_path()) / "pergrad-audit-XXXXXX").string();
-    PG_CHECK(::mkdtemp(name.data()) != nullptr, "audit: no folder can be made at ", name);
-    path_ = name;
-  }
-  ~Scratch() {
-    std::error_code ignored;
-    fs::remove_all(path_, ignored);
-  }
-  Scratch(const Scratch&) = delete;
-  Scratch& operator=(const Scratch&) = delete;
-  const fs::path& path() const { return path_; }
-
- private:
-  fs::path path_;
-};
-
-Subject subject_of(const AuditOptions& options, uint64_t seed, const Scratch& scratch) {
+Subject subject_of(const AuditOptions& options, uint64_t seed, const apps::ScratchFolder& scratch) {
   std::optional<fs::path> run;
   apps::Config config;
   if (options.target.empty()) {
@@ -174,7 +151,7 @@ AuditResult audit(const AuditOptions& options, apps::Console& console) {
              "\"; wanted ", rung_list());
   const uint64_t seed =
       options.seed ? *options.seed : std::random_device()() | uint64_t{std::random_device()()} << 32;
-  const Scratch scratch;
+  const apps::ScratchFolder scratch;
   const Subject subject = subject_of(options, seed, scratch);
 
   const std::string target =

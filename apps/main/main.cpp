@@ -5,6 +5,7 @@
 #include "apps/console.h"
 #include "apps/ledger_cost.h"
 #include "apps/evaluate.h"
+#include "apps/explain.h"
 #include "apps/info.h"
 #include "apps/run_folder.h"
 #include "apps/train.h"
@@ -381,6 +382,21 @@ void add_audit(CLI::App& app, Common& common) {
   });
 }
 
+void add_explain(CLI::App& app, Common& common) {
+  auto options = std::make_shared<ExplainOptions>();
+  CLI::App* explain_app = verb(app, common, "explain", "one step of DP-SGD with every number, for teaching");
+  explain_app->add_option("config", options->config,
+                          "whose views, clip norm and noise (default: an example)");
+  explain_app->add_option("--set", options->changes.set, "section.key=value, once for each change")
+      ->allow_extra_args(false);
+  explain_app->final_callback([options, &common] {
+    common.action = [options, &common] {
+      const ExplainResult result = explain(*options);
+      print(common, result.json, result.text);
+    };
+  });
+}
+
 void add_info(CLI::App& app, Common& common) {
   CLI::App* info_app = verb(app, common, "info", "version, build, devices, libraries");
   info_app->final_callback([&common] {
@@ -413,11 +429,14 @@ int main(int argc, char** argv) {
     add_data(app, common);
     add_bench(app, common);
     add_audit(app, common);
+    add_explain(app, common);
     add_info(app, common);
-    const std::vector<std::string> verbs = {"train", "evaluate", "account", "data", "audit", "bench", "info"};
+    const std::vector<std::string> verbs = {"train", "evaluate", "account", "data",
+                                            "audit", "bench",    "explain", "info"};
     if (argc > 1 && argv[1][0] != '-' && std::find(verbs.begin(), verbs.end(), argv[1]) == verbs.end())
-      return fail(2, pergrad::concat("no verb \"", printable(argv[1]),
-                                     "\"; wanted train, evaluate, account, data, audit, bench or info"));
+      return fail(
+          2, pergrad::concat("no verb \"", printable(argv[1]),
+                             "\"; wanted train, evaluate, account, data, audit, bench, explain or info"));
     try {
       app.parse(argc, argv);
     } catch (const CLI::Success& success) {
