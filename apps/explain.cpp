@@ -81,6 +81,7 @@ Config example_config(const ExplainOptions& options) {
   c.augment.base = std::clamp<int64_t>(c.augment.base, 1, 2);
   c.augment.pool = 0;
   c.augment.mix = c.augment.base < 2 ? 0 : std::min<int64_t>(c.augment.mix, 2);
+  c.augment.effects.cutout = std::min<int64_t>(c.augment.effects.cutout, 1);
   c.augment.crop_padding = std::min<int64_t>(c.augment.crop_padding, 1);
   c.model = {};
   c.model.name = "linear";

@@ -39,6 +39,7 @@ void check(const AugmentSettings& s, const ImageShape& shape, int64_t label_coun
            ", wanted 0 to ", most, " for images [", shape.height, ",", shape.width, "]");
   PG_CHECK(s.mix_alpha > 0 && s.mix_alpha <= kMostAlpha, "augment: mix_alpha is ", s.mix_alpha,
            ", wanted above 0, at most ", kMostAlpha);
+  s.effects.check(shape);
   const int64_t draws = s.base + s.pool;
   PG_CHECK(draws > 0, "augment: base + pool is 0, wanted at least one view");
   PG_CHECK(s.mix == 0 || s.method != MixMethod::none, "augment: mix is ", s.mix,
@@ -124,17 +125,20 @@ void Augmenter::write_views(const PrivateExample& example, PhiloxStream random, 
   draw(random, pool, recipes);
 
   Canvas canvas(s, shape_, normalisation_);
+  std::vector<float> before;  // a view without its effect
   if (s.base > 0) canvas.load(example.image);
   for (int64_t v = 0; v < views(); ++v) {
     const ViewRecipe& r = recipes[static_cast<size_t>(v)];
     switch (r.kind) {
       case ViewKind::base:
         canvas.cut(r, image_of(v));
+        apply_effect(r.effect, shape_, normalisation_.table(), image_of(v), before);
         one_hot(example.label, target_of(v));
         break;
       case ViewKind::pool:
         canvas.load(pool->image(r.pool_image));
         canvas.cut(r, image_of(v));
+        apply_effect(r.effect, shape_, normalisation_.table(), image_of(v), before);
         one_hot(pool->label(r.pool_image), target_of(v));
         break;
       case ViewKind::copy:

@@ -5,11 +5,10 @@
 // 2. All else that comes in is public: settings, normalisation constants, pool, random bits keyed by
 //    (augment key, step, example id), so that an example's views do not depend on who is in the batch.
 // 3. No state: calls are const, write no member and no static; nothing of one example meets the next.
-// 4. The V views make one row of gradients, their mean, which is clipped once. However many views there are
-//    and whatever is mixed among them, the example counts as one.
+// 4. The V views make one row of gradients, their mean, which is clipped once: the example counts as one.
 #pragma once
 
-#include "augment/image_ops.h"
+#include "augment/effects.h"
 #include "augment/normalisation.h"
 #include "augment/public_pool.h"
 #include "augment/view_recipe.h"
@@ -39,6 +38,7 @@ struct AugmentSettings {
   Padding padding = Padding::reflect;  // T: how to pad
   bool flip = false;                   // T: mirror left to right with probability 1/2
   bool pool_augmented = true;          // draws from the pool go through T too
+  EffectSettings effects;              // T: what else may happen to a view (Bao et al., table 4)
 
   MixMethod method = MixMethod::mixup;  // of the mixes; `none` refuses any
   double mix_alpha = 0.2;               // lambda ~ Beta(alpha, alpha)

@@ -11,6 +11,7 @@
 // Mixes within micro-batches (microbatch_mix.h) have no recipes: they are made on the CPU only.
 #pragma once
 
+#include "augment/effects.h"
 #include "augment/image_kernels.h"
 #include "augment/view_recipe.h"
 #include "core/exec.h"
@@ -75,15 +76,28 @@ struct PublicInputs {
   }
 
  private:
-  // Pixel (y, x), channel c, of a draw: flip(crop(pad(normalise(.)))), read backwards.
+  // Pixel (y, x), channel c, of a draw.
   PG_HD float drawn_pixel(const uint8_t* image, const ViewRecipe& draw, int64_t y, int64_t x,
                           int64_t c) const {
-    const uint8_t* bytes = draw.kind == ViewKind::pool ? pool_pixels + draw.pool_image * size() : image;
-    const int64_t row = mirror(y + draw.top - crop_padding, height, padding);
-    const int64_t column =
-        mirror((draw.flipped ? width - 1 - x : x) + draw.left - crop_padding, width, padding);
-    return table[c * 256 + bytes[(row * width + column) * channels + c]];
+    const Transformed transformed{*this, draw, image};
+    if (draw.effect.effect == Effect::none) return transformed(y, x, c);
+    return with_effect(draw.effect, height, width, channels, table, transformed, y, x, c);
   }
+
+  // The same without its effect: flip(crop(pad(normalise(.)))), read backwards.
+  struct Transformed {
+    const PublicInputs& open;
+    const ViewRecipe& draw;
+    const uint8_t* image;
+    PG_HD float operator()(int64_t y, int64_t x, int64_t c) const {
+      const uint8_t* bytes =
+          draw.kind == ViewKind::pool ? open.pool_pixels + draw.pool_image * open.size() : image;
+      const int64_t row = mirror(y + draw.top - open.crop_padding, open.height, open.padding);
+      const int64_t column = mirror((draw.flipped ? open.width - 1 - x : x) + draw.left - open.crop_padding,
+                                    open.width, open.padding);
+      return open.table[c * 256 + bytes[(row * open.width + column) * open.channels + c]];
+    }
+  };
 
   PG_HD float drawn_share(int32_t label, const ViewRecipe& draw, int64_t l) const {
     return (draw.kind == ViewKind::pool ? pool_labels[draw.pool_image] : label) == l ? 1.0f : 0.0f;

@@ -120,6 +120,11 @@ void Augmenter::draw(PhiloxStream random, const PublicPool* pool, std::span<View
     const double share = is_mixup ? lambda : draw_box(lambda, shape_, random, *recipe);
     recipe->first_share = static_cast<float>(share), recipe->second_share = static_cast<float>(1.0 - share);
   }
+
+  // Effects last, so that crops, flips and mixes are the same with them and without.
+  if (s.effects.on().empty()) return;
+  for (ViewRecipe& draw : recipes.first(static_cast<size_t>(s.pool_augmented ? draws : s.base)))
+    draw.effect = draw_effect(s.effects, shape_, normalisation_.table(), random);
 }
 
 }  // namespace pergrad::augment

@@ -9,6 +9,8 @@
 //    step, in the order of the views: the base views are the same with mixes and without.
 #pragma once
 
+#include "augment/effects.h"
+
 #include <cstdint>
 
 namespace pergrad::augment {
@@ -27,6 +29,7 @@ struct ViewRecipe {
   int32_t top = 0, left = 0;
   int32_t flipped = 0;      // 0 or 1
   uint32_t pool_image = 0;  // which one (pool)
+  EffectRecipe effect;      // and then this
   // Of a copy or a mix: places in the list, among the draws, and what their labels count; in a mixup also
   // what their pixels count.
   int32_t first = 0, second = 0;

@@ -143,6 +143,17 @@ def bao_rows():
                   note="One number is published for mixup, without saying whether the mix is added or replaces.")
     yield Row("bao2023/table1_cifar10_pairs_selfaug_eps8", "micro-batch 2, Self-Aug", bao2023(privacy=pairs), 52.8, .1)
 
+    # Table 4: other augmentations of the views. Their accuracies are not known to us, nor how they were combined.
+    effects = {"jitter": {"color_jitter": True}, "affine": {"affine": True}, "cutout": {"cutout": 16},
+               "noise": {"gaussian_noise": 0.1}, "blur": {"blur": True}, "sobel": {"sobel": True}}
+    effects["all"] = {key: value for keys in effects.values() for key, value in keys.items()}
+    note = "Strengths are ours (augment/effects.h); with several on, each view gets one of them."
+    for name, keys in effects.items():
+        yield Row(f"bao2023/table4_cifar10_{name}_eps8", f"Self-Aug and {name}", bao2023(augment=keys), note=note,
+                  pair=selfaug)
+    yield Row("bao2023/table4_cifar10_cutmix_eps8", "Self-Aug and cutmix among views",
+              bao2023(method="dpmix", augment={"method": "cutmix"}), note="16 cutmixes beside 16 views.", pair=selfaug)
+
     # Table 5: as many views, but without mixes.
     yield Row("bao2023/table5_cifar10_views16_eps8", "16 views", {}, 78.8, .5, alias=selfaug)
     for views, accuracy, deviation in ((24, 78.5, .4), (32, 78.4, .3), (36, 78.6, .4)):

@@ -64,6 +64,13 @@ pool = 4
 crop_padding = 5
 padding = "symmetric"
 flip = true
+color_jitter = true
+affine = true
+cutout = 5
+gaussian_noise = 0.25
+blur = true
+sobel = true
+effect_probability = 0.75
 mix_alpha = 0.7
 method = "cutmix"
 fold_lambda = true
@@ -174,6 +181,10 @@ TEST(Config, EveryKeyIsRead) {
   EXPECT_EQ(c.augment.crop_padding, 5);
   EXPECT_EQ(c.augment.padding, augment::Padding::symmetric);
   EXPECT_EQ(c.augment.method, augment::MixMethod::cutmix);
+  EXPECT_EQ(c.augment.effects.on().size(), 6);
+  EXPECT_EQ(c.augment.effects.cutout, 5);
+  EXPECT_EQ(c.augment.effects.gaussian_noise, 0.25);
+  EXPECT_EQ(c.augment.effects.probability, 0.75);
   EXPECT_EQ(c.augment.pairing, augment::Pairing::independent);
   EXPECT_TRUE(c.augment.flip && c.augment.fold_lambda && c.augment.share_lambda && c.augment.mix_degenerate);
   EXPECT_FALSE(c.augment.pool_augmented);

@@ -49,6 +49,13 @@ struct Case {
     s.fold_lambda = coin(), s.share_lambda = coin();
     s.pairing = static_cast<Pairing>(below(3));
     s.mix_degenerate = random.below(4) == 0 || s.base + s.pool < 2;
+    if (coin()) {  // any of the effects
+      s.effects.color_jitter = coin() && shape.channels != 4, s.effects.affine = coin();
+      s.effects.blur = coin(), s.effects.sobel = coin();
+      s.effects.cutout = below(std::max(shape.height, shape.width) + 1);
+      s.effects.gaussian_noise = coin() ? 0.1 : 0;
+      s.effects.probability = coin() ? 1 : 0.5;
+    }
     std::vector<double> mean, deviation;
     for (int64_t c = 0; c < shape.channels; ++c) {
       mean.push_back(random.uniform()), deviation.push_back(0.1 + random.uniform());
@@ -87,6 +94,7 @@ Written write(const ViewSource& source, const Dataset& data, const ViewPlan& pla
 
 TEST(ViewKernels, GiveTheBitsOfTheAugmenter) {
   std::set<ViewKind> kinds;
+  std::set<Effect> effects;
   for (uint64_t number = 0; number < 2000; ++number) {
     const Case c = Case::draw(number);
     const Augmenter augmenter(c.settings, {c.data.height, c.data.width, c.data.channels}, kLabels,
@@ -99,9 +107,10 @@ TEST(ViewKernels, GiveTheBitsOfTheAugmenter) {
     const Written got = write(c.source().public_inputs(), c.data, {{id}}, recipes, augmenter.views());
     ASSERT_TRUE(same_bits(got.images, wanted.images)) << number;
     ASSERT_TRUE(same_bits(got.targets, wanted.targets)) << number;
-    for (const ViewRecipe& r : recipes) kinds.insert(r.kind);
+    for (const ViewRecipe& r : recipes) kinds.insert(r.kind), effects.insert(r.effect.effect);
   }
   EXPECT_EQ(kinds.size(), 5u) << "not every kind of view was compared";
+  EXPECT_EQ(effects.size(), 7u) << "not every effect was compared";
 }
 
 // Units of one id and padding rows; then groups of up to three.

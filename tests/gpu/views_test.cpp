@@ -33,10 +33,17 @@ TEST_P(GpuViewsSmall, AreThoseOfTheProcessor) {
       settings.flip = true;
       settings.method = method;
       settings.padding = padding;
+      settings.effects = {.color_jitter = true,
+                          .affine = true,
+                          .cutout = 3,
+                          .gaussian_noise = 0.2,
+                          .blur = true,
+                          .sobel = true,
+                          .probability = 0.9};
       ViewSource source(data, settings, unit_range(3), test_key(), &pool, CpuExec{2});
       GpuViewSource there(source, data, &pool, device());
       const std::vector<Unit> units = {{{3}}, {{}}, {{11}}, {{0}}};
-      for (int64_t step = 0; step < 3; ++step)
+      for (int64_t step = 0; step < 6; ++step)
         expect_same(there.views(units, step), source.views(units, step));
     }
 }
