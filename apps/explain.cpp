@@ -5,6 +5,7 @@
 #include "apps/atomic_file.h"
 #include "apps/planning.h"
 #include "apps/scratch_folder.h"
+#include "apps/view_text.h"
 #include "augment/view_source.h"
 #include "core/error.h"
 #include "dp/accountant.h"
@@ -107,24 +108,6 @@ double norm_of(std::span<const double> v) {
   double squares = 0;
   for (double x : v) squares += x * x;
   return std::sqrt(squares);
-}
-
-std::string recipe_text(const augment::ViewRecipe& r, int64_t padding) {
-  switch (r.kind) {
-    case augment::ViewKind::base:
-    case augment::ViewKind::pool:
-      return fmt::format("crop moved by ({:+d}, {:+d}){}", r.top - padding, r.left - padding,
-                         r.flipped ? ", flipped" : "");
-    case augment::ViewKind::copy:
-      return fmt::format("view {} again", r.first);
-    case augment::ViewKind::mixup:
-      return fmt::format("{:.3f} of view {} + {:.3f} of view {}", r.first_share, r.first, r.second_share,
-                         r.second);
-    case augment::ViewKind::cutmix:
-      return fmt::format("view {} with rows {} to {}, columns {} to {} of view {}", r.first, r.box_top,
-                         r.box_bottom, r.box_left, r.box_right, r.second);
-  }
-  return "";
 }
 
 // What one unit contributes: everything between its views and the sum.
@@ -302,7 +285,7 @@ class Explanation {
         const size_t view = n * static_cast<size_t>(batch.views()) + static_cast<size_t>(v);
         const auto image = images.subspan(view * kSide * kSide, kSide * kSide);
         const auto target = targets.subspan(view * kLabels, kLabels);
-        const std::string recipe = recipe_text(recipes.recipes[view], config_.augment.crop_padding);
+        const std::string recipe = view_text(recipes.recipes[view], config_.augment.crop_padding);
         say("  example {} view {}   pixels{}   target{}   {}", units[n].ids[0], v,
             numbers<float>(image, "{:7.3f}"), numbers<float>(target, "{:5.3f}"), recipe);
         list.push_back({{"pixels", std::vector<float>(image.begin(), image.end())},

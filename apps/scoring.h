@@ -5,6 +5,8 @@
 #include "core/dataset.h"
 #include "layers/model_gradients.h"
 
+#include <vector>
+
 namespace pergrad::apps {
 
 // Score of the model's present weights on all of `data`, un-augmented, one view an image.
@@ -13,6 +15,10 @@ Score score_of(Model& model, const Dataset& data, const augment::Normalisation& 
 // Score with other weights [P]; the model's own are put back.
 Score score_with(Model& model, const Tensor& weights, const Dataset& data,
                  const augment::Normalisation& normalisation, const CpuExec& exec);
+
+// [L * true label + label with the largest logit]: how many images of `data`.
+std::vector<int64_t> confusion_of(Model& model, const Dataset& data,
+                                  const augment::Normalisation& normalisation, const CpuExec& exec);
 
 // OpenMP threads to use: `wanted`, or all of the machine's if 0.   THROWS: Error if memory is too short for
 // so many.

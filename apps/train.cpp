@@ -227,7 +227,7 @@ class Training {
       const dp::PrivacyCost& cost = budget_->planned();
       const auto& plan = *plan_;
       console_.message(
-          fmt::format("guarantee: ({:.4g}, {:.3g})-differential privacy for adding or removing one {}, "
+          fmt::format("guarantee: ({:.4f}, {:.3g})-differential privacy for adding or removing one {}, "
                       "noise multiplier {:.4f}, sampling rate {:.5f} (Poisson), {} steps, clip norm {:g}",
                       std::ceil(cost.epsilon_upper * 1e4) / 1e4, plan->delta,
                       plan.microbatches() ? "example (micro-batches: 2C)" : "example", plan->noise_multiplier,
@@ -275,6 +275,7 @@ class Training {
         line["nonprivate_batch_size"] = stats.nonprivate_rows;
         line["nonprivate_clip_rate"] = static_cast<double>(stats.nonprivate_clipped_rows) / rows;
         line["nonprivate_mean_norm"] = stats.nonprivate_norm_sum / rows;
+        line["nonprivate_norm_counts"] = stats.nonprivate_norm_counts;
       }
     } else {
       LossWatch watch(compute_.gradients(), log);

@@ -1,6 +1,7 @@
 // NonprivateClipStats.
 #include "dp/clip_stats.h"
 
+#include <algorithm>
 #include <cmath>
 
 namespace pergrad::dp {
@@ -15,6 +16,10 @@ void NonprivateClipStats::add(const PerExampleGradient& rows, std::span<const do
     nonprivate_non_finite_rows += !finite;
     nonprivate_clipped_rows += finite && norm > clip_norm;
     nonprivate_norm_sum += finite ? norm : 0;
+    if (finite) {
+      const double bin = std::floor(2 * std::log2(norm / clip_norm)) + 13;  // log2(0) is -infinity
+      ++nonprivate_norm_counts[static_cast<size_t>(std::clamp(bin, 0.0, 23.0))];
+    }
   }
 }
 

@@ -8,6 +8,7 @@
 #include "apps/explain.h"
 #include "apps/info.h"
 #include "apps/run_folder.h"
+#include "apps/report.h"
 #include "apps/train.h"
 #include "apps/verb_account.h"
 #include "apps/verb_data.h"
@@ -397,6 +398,23 @@ void add_explain(CLI::App& app, Common& common) {
   });
 }
 
+void add_report(CLI::App& app, Common& common) {
+  auto options = std::make_shared<ReportOptions>();
+  CLI::App* report_app = verb(app, common, "report", "one page: what a run guarantees, cost and reached");
+  report_app->add_option("run", options->run, "run folder")->required();
+  report_app->add_option("-o,--out", options->out, "the page (default: RUN/report.html)");
+  report_app->add_flag("--public-data", options->public_data, "the training images are public: show some");
+  report_app->add_option("--data-root", common.data_root, "where datasets lie (or PERGRAD_DATA)");
+  report_app->final_callback([options, &common] {
+    common.action = [options, &common] {
+      options->data_root = common.data_root;
+      Console console;
+      const ReportResult result = report(*options, console);
+      print(common, result.json, result.text);
+    };
+  });
+}
+
 void add_info(CLI::App& app, Common& common) {
   CLI::App* info_app = verb(app, common, "info", "version, build, devices, libraries");
   info_app->final_callback([&common] {
@@ -430,13 +448,14 @@ int main(int argc, char** argv) {
     add_bench(app, common);
     add_audit(app, common);
     add_explain(app, common);
+    add_report(app, common);
     add_info(app, common);
-    const std::vector<std::string> verbs = {"train", "evaluate", "account", "data",
-                                            "audit", "bench",    "explain", "info"};
+    const std::vector<std::string> verbs = {"train", "evaluate", "account", "data", "audit",
+                                            "bench", "explain",  "report",  "info"};
     if (argc > 1 && argv[1][0] != '-' && std::find(verbs.begin(), verbs.end(), argv[1]) == verbs.end())
-      return fail(
-          2, pergrad::concat("no verb \"", printable(argv[1]),
-                             "\"; wanted train, evaluate, account, data, audit, bench, explain or info"));
+      return fail(2, pergrad::concat(
+                         "no verb \"", printable(argv[1]),
+                         "\"; wanted train, evaluate, account, data, audit, bench, explain, report or info"));
     try {
       app.parse(argc, argv);
     } catch (const CLI::Success& success) {
