@@ -121,10 +121,13 @@ void Augmenter::draw(PhiloxStream random, const PublicPool* pool, std::span<View
     recipe->first_share = static_cast<float>(share), recipe->second_share = static_cast<float>(1.0 - share);
   }
 
-  // Effects last, so that crops, flips and mixes are the same with them and without.
+  // Effects have a part of the stream for each draw: all else is the same with them and without, and they are
+  // the same with mixes and without.
   if (s.effects.on().empty()) return;
-  for (ViewRecipe& draw : recipes.first(static_cast<size_t>(s.pool_augmented ? draws : s.base)))
-    draw.effect = draw_effect(s.effects, shape_, normalisation_.table(), random);
+  for (int64_t v = 0; v < (s.pool_augmented ? draws : s.base); ++v) {
+    PhiloxStream own = random.part(static_cast<uint32_t>(v));
+    recipes[static_cast<size_t>(v)].effect = draw_effect(s.effects, shape_, normalisation_.table(), own);
+  }
 }
 
 }  // namespace pergrad::augment

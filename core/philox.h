@@ -56,6 +56,13 @@ class PhiloxStream {
     }
     return static_cast<uint32_t>(product >> 32);
   }
+  // A stream of its own that any number of draws from this one leaves as it is: the blocks from
+  // 2^32 (number + 1) on, which this stream does not reach.
+  PG_HD PhiloxStream part(uint32_t number) const {
+    PhiloxStream stream(seed_, subsequence_);
+    stream.block_index_ = (uint64_t{number} + 1) << 32;
+    return stream;
+  }
   // Standard normal (Box and Muller, one value per pair; not used for privacy noise).
   double normal();
 

@@ -208,6 +208,11 @@ TEST(Effects, LeaveCropsFlipsAndMixesAsTheyAre) {
     std::vector<ViewRecipe> before(9), after(9);
     augmenter_for(data, plain).draw(PhiloxStream(1, 2), &pool, before);
     augmenter_for(data, with).draw(PhiloxStream(1, 2), &pool, after);
+    AugmentSettings unmixed = with;
+    unmixed.mix = 0;
+    std::vector<ViewRecipe> alone(5);
+    augmenter_for(data, unmixed).draw(PhiloxStream(1, 2), &pool, alone);
+    for (size_t v = 0; v < 5; ++v) EXPECT_EQ(std::memcmp(&alone[v], &after[v], sizeof(ViewRecipe)), 0) << v;
     for (size_t v = 0; v < 9; ++v) {
       const bool is_draw = v < 5, transformed = v < 3 || (is_draw && pool_augmented);
       EXPECT_EQ(after[v].effect.effect != Effect::none, transformed) << v;

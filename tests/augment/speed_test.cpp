@@ -51,6 +51,17 @@ TEST(Speed, OfAView) {
     print("base 16, cutmix 18", s);
     s.mix = 0, s.pool = 16;
     print("base 16, pool 16", s);
+    s.pool = 0;
+    for (const auto& [name, on] : std::initializer_list<std::pair<const char*, EffectSettings>>{
+             {"base 16, colour jitter", {.color_jitter = true}},
+             {"base 16, affine", {.affine = true}},
+             {"base 16, cutout", {.cutout = 8}},
+             {"base 16, noise", {.gaussian_noise = 0.1}},
+             {"base 16, blur", {.blur = true}},
+             {"base 16, sobel", {.sobel = true}}}) {
+      s.effects = on;
+      print(name, s);
+    }
   }
 }
 

@@ -123,6 +123,17 @@ TEST(Philox, StreamCountsBlocksAndKeepsItsSubsequence) {
   }
 }
 
+TEST(Philox, PartsAreFarBlocksWhereverTheStreamStands) {
+  PhiloxStream stream(42, 7), untouched(42, 7);
+  for (const uint32_t number : {0u, 1u, 131071u}) {
+    uint32_t out[4];
+    philox4x32_10(42, (uint64_t{number} + 1) << 32, 7, out);
+    PhiloxStream part = stream.part(number);
+    for (uint32_t word : out) EXPECT_EQ(part.next_u32(), word);
+    EXPECT_EQ(stream.next_u32(), untouched.next_u32());
+  }
+}
+
 TEST(Philox, ExamplesAndStepsHaveTheirOwnStreams) {
   const Key key = key_from_text("a");
   std::set<uint64_t> seen;
