@@ -58,7 +58,7 @@ PG_HD inline float noise_number(const uint32_t seed[2], int64_t at) {
   philox4x32_10(seed[0] | uint64_t{seed[1]} << 32, static_cast<uint64_t>(at), 0, words);
   uint32_t sum = 0;
   for (uint32_t word : words) sum += (word & 0xFFFF) + (word >> 16);
-  constexpr float kDeviation = 53509.84f;  // sqrt(8 (2^32 - 1) / 12)
+  constexpr float kDeviation = 53509.92f;  // sqrt(8 (2^32 - 1) / 12)
   return (static_cast<float>(sum) - 262140.0f) / kDeviation;
 }
 

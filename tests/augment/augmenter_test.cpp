@@ -50,11 +50,15 @@ std::vector<float> transformed(std::span<const uint8_t> image, const AugmentSett
 Views reference(const Dataset& data, const PublicPool& pool, const AugmentSettings& s, int64_t id,
                 PhiloxStream random) {
   Views out{{}, {}, kShape.size(), data.label_count};
+  uint32_t draw = 0;
+  const Normalisation unit = unit_range(3);
   const auto add = [&](std::span<const uint8_t> image, int32_t label) {
     const int64_t top = random.below(static_cast<uint32_t>(2 * s.crop_padding + 1));
     const int64_t left = random.below(static_cast<uint32_t>(2 * s.crop_padding + 1));
     const bool flip = random.below(2) == 1 && s.flip;
-    const std::vector<float> view = transformed(image, s, top, left, flip);
+    std::vector<float> view = transformed(image, s, top, left, flip), room;
+    PhiloxStream own = random.part(draw++);
+    apply_effect(draw_effect(s.effects, kShape, unit.table(), own), kShape, unit.table(), view.data(), room);
     out.images.insert(out.images.end(), view.begin(), view.end());
     for (int64_t l = 0; l < out.labels; ++l) out.targets.push_back(l == label ? 1.0f : 0.0f);
   };
@@ -147,13 +151,16 @@ TEST(Augmenter, IsAlgorithmOneNumberByNumber) {
          {std::array{1, 0, 0}, std::array{16, 0, 0}, std::array{4, 6, 3}, std::array{0, 2, 2}}) {
       AugmentSettings s = dp_mix(base, mix, extra);
       s.padding = padding;
-      const Augmenter augmenter = augmenter_for(data, s);
-      for (int64_t id = 0; id < data.size(); ++id) {
-        const PhiloxStream random = PhiloxStream::of(test_key(), 3, id);
-        const Views got = views_of(augmenter, data, id, random, &pool);
-        const Views wanted = reference(data, pool, s, id, random);
-        EXPECT_TRUE(same_bits(got.images, wanted.images)) << base << " " << mix << " " << extra;
-        EXPECT_TRUE(same_bits(got.targets, wanted.targets)) << base << " " << mix << " " << extra;
+      for (const EffectSettings& effects : {EffectSettings{}, all_effects()}) {
+        s.effects = effects;
+        const Augmenter augmenter = augmenter_for(data, s);
+        for (int64_t id = 0; id < data.size(); ++id) {
+          const PhiloxStream random = PhiloxStream::of(test_key(), 3, id);
+          const Views got = views_of(augmenter, data, id, random, &pool);
+          const Views wanted = reference(data, pool, s, id, random);
+          EXPECT_TRUE(same_bits(got.images, wanted.images)) << base << " " << mix << " " << extra;
+          EXPECT_TRUE(same_bits(got.targets, wanted.targets)) << base << " " << mix << " " << extra;
+        }
       }
     }
   }
@@ -172,9 +179,13 @@ TEST(Augmenter, DefaultsGiveTheImageItself) {
 TEST(Augmenter, BaseViewsAreTheSameWithMixesAndWithout) {
   const Dataset data = noise_images(1, kShape, 10);
   const PhiloxStream random(5, 5);
-  const Views without = views_of(augmenter_for(data, dp_mix(16, 0, 0)), data, 0, random);
-  const Views with = views_of(augmenter_for(data, dp_mix(16, 18, 0)), data, 0, random);
-  EXPECT_TRUE(same_bits(without.images, std::span(with.images).first(without.images.size())));
+  for (const EffectSettings& effects : {EffectSettings{}, all_effects()}) {
+    AugmentSettings self = dp_mix(16, 0, 0), mixed = dp_mix(16, 18, 0);
+    self.effects = mixed.effects = effects;
+    const Views without = views_of(augmenter_for(data, self), data, 0, random);
+    const Views with = views_of(augmenter_for(data, mixed), data, 0, random);
+    EXPECT_TRUE(same_bits(without.images, std::span(with.images).first(without.images.size())));
+  }
 }
 
 TEST(Augmenter, EveryCropOffsetIsEquallyLikely) {

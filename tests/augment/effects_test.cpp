@@ -6,6 +6,7 @@
 
 #include <array>
 #include <map>
+#include <numbers>
 #include <set>
 
 namespace pergrad::augment {
@@ -81,6 +82,65 @@ TEST(Effects, AffineMovesTurnsAndInterpolates) {
     const float area = n[0] * n[4] - n[1] * n[3];
     EXPECT_TRUE(1 / (1.1 * 1.1) - 1e-5 < area && area < 1 / (0.9 * 0.9) + 1e-5) << area;
   }
+}
+
+// Every centre is as likely as any other.
+TEST(Effects, CutoutIsAnywhere) {
+  std::vector<int64_t> rows(4), columns(5);
+  for (const EffectRecipe& r : drawn({.cutout = 3}, kGrey, 20000, unit_range(1)))
+    ++rows.at(static_cast<size_t>(r.numbers[0] + 1)), ++columns.at(static_cast<size_t>(r.numbers[1] + 1));
+  EXPECT_LT(chi_square(rows), chi_square_bound(4));
+  EXPECT_LT(chi_square(columns), chi_square_bound(5));
+}
+
+// Step by step from the same random numbers: shear, turn, scale, move. A ramp is what a look-up between
+// pixels gets exactly right.
+TEST(Effects, AffineStepByStep) {
+  const ImageShape shape{20, 30, 1};
+  std::vector<float> ramp_of_both;
+  for (int y = 0; y < 20; ++y)
+    for (int x = 0; x < 30; ++x) ramp_of_both.push_back(static_cast<float>(10 + 2 * x + 3 * y));
+  int64_t inside = 0, outside = 0;
+  for (uint64_t n = 0; n < 200; ++n) {
+    PhiloxStream random(7, n), same(7, n);
+    same.uniform(), same.below(1);  // that there is one, and which
+    const auto between = [&](double low, double high) { return low + (high - low) * same.uniform(); };
+    const double degree = std::numbers::pi / 180, turn = between(-15, 15) * degree;
+    const double shear = std::tan(between(-10, 10) * degree), scale = between(0.9, 1.1);
+    const double right = between(-3, 3), down = between(-2, 2);
+    const std::vector<float> got =
+        applied(draw_effect({.affine = true}, shape, unit_range(1).table(), random), shape, ramp_of_both,
+                unit_range(1));
+    for (int y = 0; y < 20; ++y)
+      for (int x = 0; x < 30; ++x) {
+        const double v = y - 9.5, u = (x - 14.5) + shear * v;
+        const double from_x = 14.5 + right + (std::cos(turn) * u - std::sin(turn) * v) / scale;
+        const double from_y = 9.5 + down + (std::sin(turn) * u + std::cos(turn) * v) / scale;
+        const auto value = static_cast<double>(got[static_cast<size_t>(30 * y + x)]);
+        if (from_x >= 0 && from_x <= 29 && from_y >= 0 && from_y <= 19) {
+          ASSERT_NEAR(value, 10 + 2 * from_x + 3 * from_y, 1e-3);
+          ++inside;
+        } else if (from_x < -1.001 || from_x > 30.001 || from_y < -1.001 || from_y > 20.001) {
+          ASSERT_EQ(value, 0);
+          ++outside;
+        }
+      }
+  }
+  EXPECT_GT(inside, 60000);
+  EXPECT_GT(outside, 5000);
+}
+
+TEST(Effects, BlurIsAsWideAsStated) {
+  double narrowest = 9, widest = 0;
+  for (const EffectRecipe& r : drawn({.blur = true}, kGrey, 2000, unit_range(1))) {
+    if (r.numbers[1] < 1e-30f) continue;  // too narrow to be told
+    const double ratio = static_cast<double>(r.numbers[1]) / static_cast<double>(r.numbers[0]);
+    const double deviation = std::sqrt(-1 / (2 * std::log(ratio)));
+    narrowest = std::min(narrowest, deviation), widest = std::max(widest, deviation);
+  }
+  EXPECT_NEAR(narrowest, 0.1, 0.02);
+  EXPECT_NEAR(widest, 2, 0.02);
+  EXPECT_LE(widest, 2.0001);
 }
 
 TEST(Effects, BlurKeepsWhatIsFlatAndSpreadsAPoint) {
@@ -170,6 +230,44 @@ TEST(Effects, ColourJitterStaysWithinItsStrengths) {
     EXPECT_TRUE(0.7f <= r.numbers[0] && r.numbers[0] <= 1.3f);
     EXPECT_TRUE(std::abs(r.numbers[9]) <= 0.6001f);
   }
+}
+
+// The same step by step, from the same random numbers; back from I and Q by the published, rounded matrix.
+TEST(Effects, ColourJitterStepByStep) {
+  const ImageShape shape{4, 4, 3};
+  const std::vector<double> mean{0.49, 0.48, 0.45}, deviation{0.25, 0.2, 0.3};
+  const Normalisation normalisation(mean, deviation);
+  int64_t beyond = 0;
+  for (uint64_t n = 0; n < 300; ++n) {
+    PhiloxStream random(7, n), same(7, n);
+    same.uniform(), same.below(1);  // that there is one, and which
+    const auto between = [&](double low, double high) { return low + (high - low) * same.uniform(); };
+    const double brightness = between(-0.15, 0.15), contrast = between(0.7, 1.3);
+    const double saturation = between(0.6, 1.6), angle = 2 * std::numbers::pi * between(-0.1, 0.1);
+    const EffectRecipe r = draw_effect({.color_jitter = true}, shape, normalisation.table(), random);
+    const Dataset data = noise_images(1, shape, 2, n);
+    std::vector<float> in;
+    for (size_t i = 0; i < 48; ++i) in.push_back(normalisation.table()[(i % 3) * 256 + data.pixels[i]]);
+    const std::vector<float> got = applied(r, shape, in, normalisation);
+    for (size_t i = 0; i < 48; i += 3) {
+      double p[3];
+      for (size_t c = 0; c < 3; ++c)
+        p[c] = mean[c] + contrast * (data.pixels[i + c] / 255.0 - mean[c]) + brightness;
+      const double luma = 0.299 * p[0] + 0.587 * p[1] + 0.114 * p[2];
+      const double i0 = saturation * (0.5959 * p[0] - 0.2746 * p[1] - 0.3213 * p[2]);
+      const double q0 = saturation * (0.2115 * p[0] - 0.5227 * p[1] + 0.3112 * p[2]);
+      const double i1 = std::cos(angle) * i0 - std::sin(angle) * q0;
+      const double q1 = std::sin(angle) * i0 + std::cos(angle) * q0;
+      const double wanted[3] = {luma + 0.956 * i1 + 0.619 * q1, luma - 0.272 * i1 - 0.647 * q1,
+                                luma - 1.106 * i1 + 1.703 * q1};
+      for (size_t c = 0; c < 3; ++c) {
+        const double pixel = static_cast<double>(got[i + c]) * deviation[c] + mean[c];
+        ASSERT_NEAR(pixel, std::clamp(wanted[c], 0.0, 1.0), 4e-3) << n;
+        beyond += wanted[c] < 0 || wanted[c] > 1 ? 1 : 0;
+      }
+    }
+  }
+  EXPECT_GT(beyond, 500);
 }
 
 TEST(Effects, EachThatIsOnComesAsOftenAsTheOthers) {

@@ -41,6 +41,17 @@ inline double chi_square_bound(size_t cells) {
   return k * std::pow(1 - 2 / (9 * k) + 5 * std::sqrt(2 / (9 * k)), 3);
 }
 
+// Every effect, one in five draws without.
+inline EffectSettings all_effects() {
+  return {.color_jitter = true,
+          .affine = true,
+          .cutout = 3,
+          .gaussian_noise = 0.2,
+          .blur = true,
+          .sobel = true,
+          .probability = 0.8};
+}
+
 // n images of independent random bytes with random labels.
 inline Dataset noise_images(int64_t n, ImageShape shape, int64_t labels, uint64_t seed = 1) {
   Dataset d;

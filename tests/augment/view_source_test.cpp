@@ -75,6 +75,22 @@ TEST_F(ViewSourceTest, RowDependsOnKeyStepAndIdOnly) {
       << "another key";
 }
 
+TEST_F(ViewSourceTest, EffectsDependOnKeyStepAndIdOnly) {
+  AugmentSettings settings = dp_mix();
+  settings.effects = all_effects();
+  const auto views = [&](const std::vector<Unit>& units, int threads) {
+    return ViewSource(data, settings, unit_range(3), test_key(), &pool, CpuExec{threads}).views(units, 4);
+  };
+  const ExampleBatch all = views(units_of({0, 1, 2, 3, 4, 5}), 1);
+  const ExampleBatch turned = views({{{5}}, {{2}}, {}, {{0}}}, 3);
+  EXPECT_TRUE(same_row(all, 5, turned, 0));
+  EXPECT_TRUE(same_row(all, 2, turned, 1));
+  EXPECT_TRUE(same_row(all, 0, turned, 3));
+  for (int64_t i = 0; i < kShape.size(); ++i) data.pixels[static_cast<size_t>(3 * kShape.size() + i)] ^= 0xFF;
+  const ExampleBatch poisoned = views(units_of({0, 1, 2, 3, 4, 5}), 1);
+  for (int64_t n = 0; n < 6; ++n) EXPECT_EQ(same_row(all, n, poisoned, n), n != 3) << n;
+}
+
 TEST_F(ViewSourceTest, EqualImagesUnderTwoIdsGetDifferentViews) {
   std::copy_n(data.pixels.begin(), kShape.size(), data.pixels.begin() + kShape.size());
   data.labels[1] = data.labels[0];
