@@ -19,7 +19,7 @@ Dataset halves(int64_t n, uint64_t seed) {
   for (int64_t id = 0; id < n; ++id) {
     data.labels.push_back(static_cast<int32_t>(id % 2));
     for (int64_t pixel = 0; pixel < data.image_size(); ++pixel)
-      data.pixels.push_back(static_cast<uint8_t>(below(random, 160) + (pixel % 8 / 4 == id % 2 ? 64 : 0)));
+      data.pixels.push_back(static_cast<uint8_t>(below(random, 160) + (pixel % 8 / 4 == id % 2 ? 16 : 0)));
   }
   return data;
 }
@@ -30,7 +30,7 @@ double loss_on(const Dataset& data, const augment::Normalisation& normalisation,
   const ExampleBatch batch = augment::evaluation_views(data, normalisation, 0, data.size(), {}, workspace);
   Score score;
   add_to_score(score, predict(model, batch.images, {}), data.labels);
-  return score.loss;
+  return score.loss / static_cast<double>(score.images);
 }
 
 int main(int argc, char** argv) try {
@@ -62,7 +62,7 @@ int main(int argc, char** argv) try {
   for (int64_t step = 0; step < plan->steps; ++step) {
     const dp::PrivateGradient gradient =
         dp::private_step(sampler, views, gradients, mechanism, step, /*chunk_rows=*/32, {});
-    optimizer->step(model.parameters(), gradient.values(), /*learning_rate=*/1.0);
+    optimizer->step(model.parameters(), gradient.values(), /*learning_rate=*/0.2);
   }
   std::printf("loss %.4f before, %.4f after\n", before, loss_on(test, normalisation, model));
   const dp::PrivacyCost spent = dp::spent_cost(ledger_file, plan->delta);
