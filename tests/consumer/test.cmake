@@ -1,6 +1,16 @@
 # Installs the build in BUILD to an empty folder, and lets a project that knows of nothing else build and run on it.
 #   cmake -D BUILD=... -D SOURCE=... -D WORK=... -D GENERATOR=... -D COMPILER=... -D BUILD_TYPE=... -P test.cmake
 
+# The documentation shows the project as it is.
+file(READ ${SOURCE}/docs/library.md text)
+foreach(name CMakeLists.txt main.cpp)
+  file(READ ${SOURCE}/tests/consumer/${name} shown)
+  string(FIND "${text}" "${shown}" at)
+  if(at EQUAL -1)
+    message(FATAL_ERROR "docs/library.md does not show tests/consumer/${name} as it is")
+  endif()
+endforeach()
+
 function(run)
   execute_process(COMMAND ${ARGN} RESULT_VARIABLE status OUTPUT_VARIABLE out ERROR_VARIABLE err)
   if(NOT status EQUAL 0)
