@@ -7,6 +7,8 @@
 #include "apps/evaluate.h"
 #include "apps/explain.h"
 #include "apps/info.h"
+#include "apps/main/completion.h"
+#include "apps/main/help.h"
 #include "apps/run_folder.h"
 #include "apps/report.h"
 #include "apps/train.h"
@@ -80,28 +82,46 @@ void print(const Common& common, const Json& json, const std::string& text) {
     throw pergrad::Error("standard output: cannot write");
 }
 
-CLI::App* verb(CLI::App& parent, Common& common, const std::string& name, const std::string& what) {
-  CLI::App* app = parent.add_subcommand(name, what);
+CLI::App* verb(CLI::App& parent, Common& common, const std::string& name) {
+  CLI::App* app = add_documented_verb(parent, name);
   app->add_flag("--json", common.json, "print one JSON object");
   return app;
+}
+
+// Flags of several verbs.
+void add_data_root(CLI::App* app, Common& common) {
+  app->add_option("--data-root", common.data_root, "where datasets lie (or PERGRAD_DATA)")->type_name("DIR");
+}
+void add_set(CLI::App* app, ConfigChanges& changes) {
+  app->add_option("--set", changes.set, "another value for a key of the config; once for each change")
+      ->type_name("SECTION.KEY=VALUE")
+      ->allow_extra_args(false);
+}
+CLI::Option* add_device(CLI::App* app, std::string& device) {
+  return app->add_option("--device", device, "where to compute; cuda:1 is the second GPU")
+      ->type_name(one_of("cpu, cuda, emulated"));
 }
 
 void add_train(CLI::App& app, Common& common) {
   auto options = std::make_shared<TrainOptions>();
   auto device = std::make_shared<std::string>();
-  CLI::App* train_app = verb(app, common, "train", "train a model; with privacy unless told otherwise");
-  train_app->add_option("config", options->config, "what the run is (TOML)")->required();
-  train_app->add_option("--out", options->out, "run folder (default: runs/<config name>-<seed>)");
+  CLI::App* train_app = verb(app, common, "train");
+  train_app->add_option("config", options->config, "what the run is (TOML)")->type_name("FILE")->required();
+  train_app->add_option("--out", options->out, "run folder (default: runs/<config name>-<seed>)")
+      ->type_name("DIR");
   train_app->add_flag("--resume", options->resume, "go on with the run in --out");
-  train_app->add_option("--set", options->changes.set, "section.key=value, once for each change")
-      ->allow_extra_args(false);
-  train_app->add_option("--device", *device, "cpu, cuda, cuda:<index> or emulated");
-  train_app->add_option("--simulate", options->simulate,
-                        "rehearse at this expected batch size, with the same noise on the mean gradient");
-  train_app->add_option("--max-minutes", options->max_minutes, "stop cleanly after so many minutes");
-  train_app->add_option("--max-steps", options->max_steps, "stop cleanly after so many steps");
+  add_set(train_app, options->changes);
+  add_device(train_app, *device);
+  train_app
+      ->add_option("--simulate", options->simulate,
+                   "rehearse at this expected batch size, with the same noise on the mean gradient")
+      ->type_name("N");
+  train_app->add_option("--max-minutes", options->max_minutes, "stop cleanly after so many minutes")
+      ->type_name("MINUTES");
+  train_app->add_option("--max-steps", options->max_steps, "stop cleanly after so many steps")
+      ->type_name("N");
   train_app->add_flag("--non-private", options->changes.non_private, "no clipping, no noise, no guarantee");
-  train_app->add_option("--data-root", common.data_root, "where datasets lie (or PERGRAD_DATA)");
+  add_data_root(train_app, common);
   train_app->final_callback([options, device, &common] {
     common.action = [options, device, &common] {
       options->data_root = common.data_root;
@@ -119,11 +139,10 @@ void add_train(CLI::App& app, Common& common) {
 
 void add_evaluate(CLI::App& app, Common& common) {
   auto options = std::make_shared<EvaluateOptions>();
-  CLI::App* evaluate_app = verb(app, common, "evaluate", "accuracy of a run or checkpoint on its test set");
-  evaluate_app->add_option("path", options->path, "run folder or checkpoint")->required();
-  evaluate_app->add_option("--device", options->device, "cpu, cuda, cuda:<index> or emulated")
-      ->capture_default_str();
-  evaluate_app->add_option("--data-root", common.data_root, "where datasets lie (or PERGRAD_DATA)");
+  CLI::App* evaluate_app = verb(app, common, "evaluate");
+  evaluate_app->add_option("path", options->path, "run folder or checkpoint")->type_name("PATH")->required();
+  add_device(evaluate_app, options->device)->capture_default_str();
+  add_data_root(evaluate_app, common);
   CLI::Option* ema = evaluate_app->add_flag("--ema")->description("averaged weights only");
   CLI::Option* raw = evaluate_app->add_flag("--raw")->description("raw weights only")->excludes(ema);
   evaluate_app->final_callback([options, ema, raw, &common] {
@@ -175,53 +194,59 @@ pergrad::accounting::Phase parse_phase(const std::string& text) {
 }
 
 void add_account(CLI::App& app, Common& common) {
-  CLI::App* account = app.add_subcommand("account", "what training costs in privacy, or what a budget buys");
+  CLI::App* account = add_documented_verb(app, "account");
   account->require_subcommand(1);
   auto ask = std::make_shared<AccountQuestion>();
   struct Verb {
-    const char *name, *what;
+    const char* name;
     AccountAnswer (*answer)(const AccountQuestion&);
     std::vector<std::string> flags;
   };
-  const std::vector<Verb> verbs = {
-      {"epsilon", "epsilon for delta", account_epsilon, {"run", "delta"}},
-      {"delta", "delta for epsilon", account_delta, {"run", "epsilon"}},
-      {"noise", "the smallest noise multiplier for a target", account_noise, {"target", "rate", "steps"}},
-      {"steps", "how many steps a target allows", account_steps, {"target", "rate", "noise"}},
-      {"batch",
-       "the largest expected batch size for a target",
-       account_batch,
-       {"target", "noise", "steps", "examples"}},
-      {"curve", "epsilon over delta and delta over epsilon", account_curve, {"run", "csv"}},
-      {"trade-off", "errors of whoever tells two neighbours apart", account_trade_off, {"run", "csv"}}};
+  const std::vector<Verb> verbs = {{"epsilon", account_epsilon, {"run", "delta"}},
+                                   {"delta", account_delta, {"run", "epsilon"}},
+                                   {"noise", account_noise, {"target", "rate", "steps"}},
+                                   {"steps", account_steps, {"target", "rate", "noise"}},
+                                   {"batch", account_batch, {"target", "noise", "steps", "examples"}},
+                                   {"curve", account_curve, {"run", "csv"}},
+                                   {"trade-off", account_trade_off, {"run", "csv"}}};
   for (const Verb& v : verbs) {
-    CLI::App* sub = verb(*account, common, v.name, v.what);
+    CLI::App* sub = verb(*account, common, v.name);
     auto csv = std::make_shared<std::filesystem::path>();
     auto phases = std::make_shared<std::vector<std::string>>();
     const auto noise = [&] {
-      return sub->add_option("--noise-multiplier", ask->noise_multiplier,
-                             "noise standard deviation / clip norm");
+      return sub
+          ->add_option("--noise-multiplier", ask->noise_multiplier, "noise standard deviation / clip norm")
+          ->type_name("SIGMA");
     };
     const auto rate = [&] {
-      return sub->add_option("--sampling-rate", ask->sampling_rate,
-                             "probability that an example joins a step");
+      return sub
+          ->add_option("--sampling-rate", ask->sampling_rate, "probability that an example joins a step")
+          ->type_name("Q");
     };
-    const auto steps = [&] { return sub->add_option("--steps", ask->steps, "number of steps"); };
+    const auto steps = [&] {
+      return sub->add_option("--steps", ask->steps, "number of steps")->type_name("N");
+    };
     for (const std::string& flag : v.flags) {
       if (flag == "noise") noise()->required();
       if (flag == "rate") rate()->required();
       if (flag == "steps") steps()->required();
       if (flag == "examples")
-        sub->add_option("--examples", ask->examples, "number of training examples")->required();
-      if (flag == "epsilon") sub->add_option("--epsilon", ask->epsilon, "privacy loss")->required();
+        sub->add_option("--examples", ask->examples, "number of training examples")
+            ->type_name("N")
+            ->required();
+      if (flag == "epsilon")
+        sub->add_option("--epsilon", ask->epsilon, "privacy loss")->type_name("EPSILON")->required();
       if (flag == "target")
-        sub->add_option("--target-epsilon", ask->epsilon, "epsilon to stay below")->required();
+        sub->add_option("--target-epsilon", ask->epsilon, "epsilon to stay below")
+            ->type_name("EPSILON")
+            ->required();
       if (flag == "delta" || flag == "target")
-        sub->add_option("--delta", ask->delta, "a probability")->required();
-      if (flag == "csv") sub->add_option("--csv", *csv, "also write the curve to this file");
+        sub->add_option("--delta", ask->delta, "a probability")->type_name("DELTA")->required();
+      if (flag == "csv")
+        sub->add_option("--csv", *csv, "also write the curve to this file")->type_name("FILE");
       if (flag == "run") {
-        auto* list =
-            sub->add_option("--phase", *phases, "SIGMA,Q,STEPS: one of several plans of a run; repeatable");
+        auto* list = sub->add_option("--phase", *phases, "one of several plans of a run; once for each")
+                         ->type_name("SIGMA,Q,STEPS");
         for (CLI::Option* one : {noise(), rate(), steps()}) list->excludes(one);
         sub->add_option("--sampling", ask->sampling, "how batches are drawn")
             ->check(CLI::IsMember({"poisson", "full_batch", "without_replacement", "shuffle"}))
@@ -230,6 +255,7 @@ void add_account(CLI::App& app, Common& common) {
             ->check(CLI::IsMember({"add_remove", "substitution"}))
             ->capture_default_str();
         sub->add_option("--precision", ask->precision, "relative width of intervals to aim at")
+            ->type_name("WIDTH")
             ->capture_default_str();
       }
     }
@@ -251,22 +277,26 @@ void add_account(CLI::App& app, Common& common) {
         });
   }
   auto run = std::make_shared<std::filesystem::path>();
-  CLI::App* ledger = verb(*account, common, "ledger", "verify a run's ledger and recompute what it cost");
-  ledger->add_option("run", *run, "run folder")->required();
+  CLI::App* ledger = verb(*account, common, "ledger");
+  ledger->add_option("run", *run, "run folder")->type_name("DIR")->required();
   ledger->final_callback(
       [run, &common] { common.action = [run, &common] { account_ledger(common, *run); }; });
 }
 
 void add_spec(CLI::App* app, DataSpec& spec) {
-  app->add_option("path", spec.path, "folder or file, as it is or below a data root")->required();
-  app->add_option("--format", spec.format, "idx, cifar10, cifar100 or image_folder")->required();
-  app->add_option("--height", spec.height, "resize to this height");
-  app->add_option("--width", spec.width, "resize to this width");
-  app->add_option("--channels", spec.channels, "1 or 3");
+  app->add_option("path", spec.path, "folder or file, as it is or below a data root")
+      ->type_name("PATH")
+      ->required();
+  app->add_option("--format", spec.format, "what it is")
+      ->type_name(one_of("idx, cifar10, cifar100, image_folder"))
+      ->required();
+  app->add_option("--height", spec.height, "resize to this height")->type_name("PIXELS");
+  app->add_option("--width", spec.width, "resize to this width")->type_name("PIXELS");
+  app->add_option("--channels", spec.channels, "convert to so many")->type_name(one_of("1, 3"));
 }
 
 void add_data(CLI::App& app, Common& common) {
-  CLI::App* data = app.add_subcommand("data", "look into datasets and convert them");
+  CLI::App* data = add_documented_verb(app, "data");
   data->require_subcommand(1);
   const auto progress = [](Console& console) {
     return [&console](std::string_view what, int64_t done, int64_t total) {
@@ -274,10 +304,10 @@ void add_data(CLI::App& app, Common& common) {
     };
   };
   auto look = std::make_shared<DataInspectOptions>();
-  CLI::App* inspect = verb(*data, common, "inspect", "what a dataset holds");
+  CLI::App* inspect = verb(*data, common, "inspect");
   add_spec(inspect, look->spec);
   inspect->add_flag("--pool", look->pool, "one set of images instead of train and test");
-  inspect->add_option("--data-root", common.data_root, "where datasets lie (or PERGRAD_DATA)");
+  add_data_root(inspect, common);
   inspect->final_callback([look, progress, &common] {
     common.action = [look, progress, &common] {
       look->data_root = common.data_root;
@@ -288,12 +318,14 @@ void add_data(CLI::App& app, Common& common) {
     };
   });
   auto turn = std::make_shared<DataConvertOptions>();
-  CLI::App* convert = verb(*data, common, "convert", "write a dataset in another format");
+  CLI::App* convert = verb(*data, common, "convert");
   add_spec(convert, turn->from);
-  convert->add_option("to", turn->to_path, "folder to make")->required();
-  convert->add_option("--to-format", turn->to_format, "cifar10, cifar100 or image_folder")->required();
+  convert->add_option("to", turn->to_path, "folder to make")->type_name("DIR")->required();
+  convert->add_option("--to-format", turn->to_format, "what to write")
+      ->type_name(one_of("cifar10, cifar100, image_folder"))
+      ->required();
   convert->add_flag("--overwrite", turn->overwrite, "replace a dataset that is there");
-  convert->add_option("--data-root", common.data_root, "where datasets lie (or PERGRAD_DATA)");
+  add_data_root(convert, common);
   convert->final_callback([turn, progress, &common] {
     common.action = [turn, progress, &common] {
       turn->data_root = common.data_root;
@@ -306,11 +338,11 @@ void add_data(CLI::App& app, Common& common) {
 }
 
 void add_bench(CLI::App& app, Common& common) {
-  CLI::App* bench = app.add_subcommand("bench", "how fast this machine is");
+  CLI::App* bench = add_documented_verb(app, "bench");
   bench->require_subcommand(1);
-  CLI::App* kernels = verb(*bench, common, "kernels", "every hot kernel, fast against simple");
+  CLI::App* kernels = verb(*bench, common, "kernels");
   auto device = std::make_shared<std::string>("cpu");
-  kernels->add_option("--device", *device, "cpu, cuda, cuda:<index> or emulated")->capture_default_str();
+  add_device(kernels, *device)->capture_default_str();
   kernels->final_callback([device, &common] {
     common.action = [device, &common] {
       const pergrad::Device where = pergrad::Device::parse(*device);
@@ -322,27 +354,31 @@ void add_bench(CLI::App& app, Common& common) {
   });
   auto config = std::make_shared<std::filesystem::path>();
   auto changes = std::make_shared<ConfigChanges>();
-  verb(*bench, common, "accountant", "intervals and inverse problems, one thread")->final_callback([&common] {
+  verb(*bench, common, "accountant")->final_callback([&common] {
     common.action = [&common] {
       const BenchResult result = bench_accountant();
       print(common, result.json, result.text);
     };
   });
-  CLI::App* step = verb(*bench, common, "step", "one training step on synthetic images");
-  step->add_option("config", *config, "model, views and examples (default: WRN-16-4, 16 views)");
-  step->add_option("--set", changes->set, "section.key=value, once for each change")->allow_extra_args(false);
+  CLI::App* step = verb(*bench, common, "step");
+  step->add_option("config", *config, "model, views and examples (default: WRN-16-4, 16 views)")
+      ->type_name("FILE");
+  add_set(step, *changes);
   auto step_device = std::make_shared<std::string>();
-  step->add_option("--device", *step_device, "cpu, cuda, cuda:<index> or emulated");
+  add_device(step, *step_device);
   auto seconds = std::make_shared<double>(2.0);
   auto private_only = std::make_shared<bool>(false);
   auto file = std::make_shared<std::filesystem::path>();
-  step->add_option("--seconds", *seconds, "measure a side for at least so long")->capture_default_str();
+  step->add_option("--seconds", *seconds, "measure a side for at least so long")
+      ->type_name("SECONDS")
+      ->capture_default_str();
   step->add_flag("--private-only", *private_only, "leave out the non-private side");
   step->add_option(
-      "--export", *file,
-      "measure nothing: write parameters, views, targets and the clipped sum of one step to this "
-      "safetensors file, for other programs to recompute (all data are synthetic: nothing private "
-      "is written)");
+          "--export", *file,
+          "measure nothing: write parameters, views, targets and the clipped sum of one step to this "
+          "safetensors file, for other programs to recompute (all data are synthetic: nothing private "
+          "is written)")
+      ->type_name("FILE");
   step->final_callback([config, changes, step_device, seconds, private_only, file, step, &common] {
     const bool exports = step->count("--export") > 0;
     common.action = [config, changes, step_device, seconds, private_only, file, exports, &common] {
@@ -360,18 +396,20 @@ void add_bench(CLI::App& app, Common& common) {
 
 void add_audit(CLI::App& app, Common& common) {
   auto options = std::make_shared<pergrad::audit::AuditOptions>();
-  CLI::App* audit_app = verb(app, common, "audit", "check that the program guarantees what it says");
-  audit_app->add_option("target", options->target,
-                        "run folder or config (default: a small net on synthetic images)");
-  audit_app->add_option("--set", options->changes.set, "section.key=value, once for each change")
-      ->allow_extra_args(false);
+  CLI::App* audit_app = verb(app, common, "audit");
+  audit_app
+      ->add_option("target", options->target,
+                   "run folder or config (default: a small net on synthetic images)")
+      ->type_name("PATH");
+  add_set(audit_app, options->changes);
   CLI::Option* full = audit_app->add_flag("--full", options->full, "ten minutes of checks in place of one");
   audit_app->add_flag("--quick")->description("one minute of checks; the default")->excludes(full);
-  audit_app
-      ->add_option("--only", options->only, "this rung alone, once for each: " + pergrad::audit::rung_list())
+  audit_app->add_option("--only", options->only, "this rung alone; once for each")
+      ->type_name(one_of(pergrad::audit::rung_list()))
       ->allow_extra_args(false);
-  audit_app->add_option("--seed", options->seed, "repeat an audit (default: the system's entropy)");
-  audit_app->add_option("--data-root", common.data_root, "where datasets lie (or PERGRAD_DATA)");
+  audit_app->add_option("--seed", options->seed, "repeat an audit (default: the system's entropy)")
+      ->type_name("N");
+  add_data_root(audit_app, common);
   audit_app->final_callback([options, &common] {
     common.action = [options, &common] {
       options->data_root = common.data_root;
@@ -385,11 +423,10 @@ void add_audit(CLI::App& app, Common& common) {
 
 void add_explain(CLI::App& app, Common& common) {
   auto options = std::make_shared<ExplainOptions>();
-  CLI::App* explain_app = verb(app, common, "explain", "one step of DP-SGD with every number, for teaching");
-  explain_app->add_option("config", options->config,
-                          "whose views, clip norm and noise (default: an example)");
-  explain_app->add_option("--set", options->changes.set, "section.key=value, once for each change")
-      ->allow_extra_args(false);
+  CLI::App* explain_app = verb(app, common, "explain");
+  explain_app->add_option("config", options->config, "whose views, clip norm and noise (default: an example)")
+      ->type_name("FILE");
+  add_set(explain_app, options->changes);
   explain_app->final_callback([options, &common] {
     common.action = [options, &common] {
       const ExplainResult result = explain(*options);
@@ -400,11 +437,11 @@ void add_explain(CLI::App& app, Common& common) {
 
 void add_report(CLI::App& app, Common& common) {
   auto options = std::make_shared<ReportOptions>();
-  CLI::App* report_app = verb(app, common, "report", "one page: what a run guarantees, cost and reached");
-  report_app->add_option("run", options->run, "run folder")->required();
-  report_app->add_option("-o,--out", options->out, "the page (default: RUN/report.html)");
+  CLI::App* report_app = verb(app, common, "report");
+  report_app->add_option("run", options->run, "run folder")->type_name("DIR")->required();
+  report_app->add_option("-o,--out", options->out, "the page (default: RUN/report.html)")->type_name("FILE");
   report_app->add_flag("--public-data", options->public_data, "the training images are public: show some");
-  report_app->add_option("--data-root", common.data_root, "where datasets lie (or PERGRAD_DATA)");
+  add_data_root(report_app, common);
   report_app->final_callback([options, &common] {
     common.action = [options, &common] {
       options->data_root = common.data_root;
@@ -416,13 +453,33 @@ void add_report(CLI::App& app, Common& common) {
 }
 
 void add_info(CLI::App& app, Common& common) {
-  CLI::App* info_app = verb(app, common, "info", "version, build, devices, libraries");
+  CLI::App* info_app = verb(app, common, "info");
   info_app->final_callback([&common] {
     common.action = [&common] {
       const InfoResult result = info();
       print(common, result.json, result.text);
     };
   });
+}
+
+void add_completion(CLI::App& app, Common& common) {
+  auto shell = std::make_shared<std::string>();
+  CLI::App* completion_app = add_documented_verb(app, "completion");
+  completion_app->add_option("shell", *shell, "of which shell")
+      ->check(CLI::IsMember({"bash", "zsh"}))
+      ->required();
+  completion_app->final_callback([shell, &app, &common] {
+    common.action = [shell, &app, &common] { print(common, {}, completion_script(app, *shell)); };
+  });
+}
+
+// "train, evaluate, ... or completion".
+std::string verbs_of(const CLI::App& app) {
+  const std::vector<const CLI::App*> verbs = app.get_subcommands({});
+  std::string text;
+  for (const CLI::App* verb : verbs)
+    text += (text.empty() ? "" : verb == verbs.back() ? " or " : ", ") + verb->get_name();
+  return text;
 }
 
 // One line, whatever the message was made of.
@@ -441,6 +498,7 @@ int main(int argc, char** argv) {
     CLI::App app("Trains image models with differential privacy, and says what it guarantees.", "pergrad");
     app.set_version_flag("--version", std::string("pergrad ") + PG_VERSION);
     app.require_subcommand(1);
+    document_program(app);
     add_train(app, common);
     add_evaluate(app, common);
     add_account(app, common);
@@ -450,12 +508,10 @@ int main(int argc, char** argv) {
     add_explain(app, common);
     add_report(app, common);
     add_info(app, common);
-    const std::vector<std::string> verbs = {"train", "evaluate", "account", "data", "audit",
-                                            "bench", "explain",  "report",  "info"};
-    if (argc > 1 && argv[1][0] != '-' && std::find(verbs.begin(), verbs.end(), argv[1]) == verbs.end())
-      return fail(2, pergrad::concat(
-                         "no verb \"", printable(argv[1]),
-                         "\"; wanted train, evaluate, account, data, audit, bench, explain, report or info"));
+    add_completion(app, common);
+    const auto is_named = [&](const CLI::App* verb) { return verb->get_name() == argv[1]; };
+    if (argc > 1 && argv[1][0] != '-' && std::as_const(app).get_subcommands(is_named).empty())
+      return fail(2, fmt::format("no verb \"{}\"; wanted {}", printable(argv[1]), verbs_of(app)));
     try {
       app.parse(argc, argv);
     } catch (const CLI::Success& success) {
