@@ -60,7 +60,8 @@ def anchors(document):
     prose, _ = parts_of(document.read_text())
     names = []
     for heading in re.findall(r"^#+ (.+)$", prose, flags=re.M):
-        name = re.sub(r"[^\w\- ]", "", re.sub(r"\[([^\]]*)\]\([^)]*\)", r"\1", heading).strip().lower()).replace(" ", "-")
+        words = re.sub(r"\[([^\]]*)\]\([^)]*\)", r"\1", heading).strip().lower()
+        name = re.sub(r"[^\w\- ]", "", words).replace(" ", "-")
         names.append(name if name not in names else f"{name}-{names.count(name)}")
     return names
 
