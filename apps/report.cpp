@@ -458,9 +458,9 @@ class Report {
     section("What the guarantee does not cover");
     body_ += "<ul>\n";
     for (const char* line :
-         {"Accuracy and the table of labels are computed on test images. They are not training data, and "
-          "nobody in them is "
-          "protected here.",
+         {"Accuracy and the table of labels are computed on test images (or, with data.validation, on "
+          "training "
+          "images that were held out), without noise. Nobody in them is protected here.",
           "Time and memory of the run depend on how many images were drawn. They are not private.",
           "The guarantee is about taking part, not about what is true of everybody: a model may learn, and "
           "tell, what "

@@ -248,6 +248,11 @@ class Training {
     } else {
       console_.warning("--non-private: no clipping, no noise, no guarantee");
     }
+    if (private_ && config_.data.validation > 0)
+      console_.warning(
+          "data.validation: scores are computed from the held-out training images without noise; nothing "
+          "protects "
+          "those images there");
     if (config_.log.nonprivate)
       console_.warning("log.nonprivate: metrics.jsonl will hold numbers that are not private (nonprivate_*)");
     console_.message(fmt::format("run folder: {}{}", shown(folder_.path()),
