@@ -204,6 +204,8 @@ TEST(Faults, NothingRawIsReleasedUnasked) {
                                             "train_examples",
                                             "test_examples",
                                             "views_per_example",
+                                            "expected_batch_size",
+                                            "test_set",
                                             "seconds",
                                             "views_per_second",
                                             "adjacency",
