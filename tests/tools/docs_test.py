@@ -5,16 +5,14 @@ The environment's PERGRAD says where the program is.
 import functools
 import hashlib
 import json
-import os
 import pathlib
 import re
-import struct
 import subprocess
 import sys
-import tempfile
 import unittest
 
-PROGRAM = os.environ["PERGRAD"]
+from toy_runs import PROGRAM, ToyRuns
+
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 NOT_OURS = {".git", ".cache", ".deps", "build", "data", "runs"}  # at the top: what git ignores
 
@@ -188,40 +186,22 @@ every = 1
 """
 
 
-class Formats(unittest.TestCase):
+class Formats(ToyRuns):
     """docs/formats.md: its programs run, and its tables hold every key."""
+
+    config = CONFIG
+    runs = {"run": [], "free": ["--non-private"],
+            "open": ["--set", "log.nonprivate=true", "--set", "train.optimizer=adam", "--set", "train.momentum=0"]}
 
     @classmethod
     def setUpClass(cls):
-        cls.keep = tempfile.TemporaryDirectory()
-        cls.root = pathlib.Path(cls.keep.name)
-        (cls.root / "toy").mkdir()
-        for name, n in (("train", 200), ("t10k", 40)):
-            labels = bytes(i % 4 for i in range(n))
-            pixels = bytes((i * 7 + p * (i % 4 + 1)) % 256 for i in range(n) for p in range(144))
-            (cls.root / f"toy/{name}-images-idx3-ubyte").write_bytes(struct.pack(">IIII", 0x803, n, 12, 12) + pixels)
-            (cls.root / f"toy/{name}-labels-idx1-ubyte").write_bytes(struct.pack(">II", 0x801, n) + labels)
-        (cls.root / "toy.toml").write_text(CONFIG)
-        for run, more in (("run", []), ("free", ["--non-private"]),
-                          ("open", ["--set", "log.nonprivate=true", "--set", "train.optimizer=adam",
-                                    "--set", "train.momentum=0"])):
-            done = cls.program("train", "toy.toml", "--out", run, *more)
-            assert done.returncode == 0, done.stderr
+        super().setUpClass()
         text = (ROOT / "docs/formats.md").read_text()
         _, blocks = parts_of(text)
         for language, body in blocks:
             if language == "python":
                 (cls.root / re.match(r"# (\w+\.py) ", body)[1]).write_text(body)
         cls.sections = {s.partition("\n")[0]: s for s in re.split(r"^## ", text, flags=re.M)}
-
-    @classmethod
-    def tearDownClass(cls):
-        cls.keep.cleanup()
-
-    @classmethod
-    def program(cls, *arguments):
-        return subprocess.run([PROGRAM, *arguments], cwd=cls.root, capture_output=True, text=True, timeout=100,
-                              env=os.environ | {"PERGRAD_DATA": str(cls.root)})
 
     def script(self, name, file):
         return subprocess.run([sys.executable, self.root / name, file], capture_output=True, text=True, timeout=60)

@@ -4,15 +4,11 @@ The environment's PERGRAD says where the program is. Contrast as in WCAG 2.1, 1.
 """
 import html.parser
 import json
-import os
-import pathlib
 import re
-import struct
-import subprocess
-import tempfile
 import unittest
 
-PROGRAM = os.environ["PERGRAD"]
+from toy_runs import ToyRuns
+
 VOID = {"meta", "img", "line", "polyline", "br"}
 
 CONFIG = """
@@ -81,30 +77,9 @@ def contrast(a, b):
     return (high + 0.05) / (low + 0.05)
 
 
-class Report(unittest.TestCase):
-    @classmethod
-    def setUpClass(cls):
-        cls.keep = tempfile.TemporaryDirectory()
-        cls.root = pathlib.Path(cls.keep.name)
-        (cls.root / "toy").mkdir()
-        for name, n in (("train", 200), ("t10k", 40)):
-            labels = bytes(i % 4 for i in range(n))
-            pixels = bytes((i * 7 + p * (i % 4 + 1)) % 256 for i in range(n) for p in range(144))
-            (cls.root / f"toy/{name}-images-idx3-ubyte").write_bytes(struct.pack(">IIII", 0x803, n, 12, 12) + pixels)
-            (cls.root / f"toy/{name}-labels-idx1-ubyte").write_bytes(struct.pack(">II", 0x801, n) + labels)
-        (cls.root / "toy.toml").write_text(CONFIG)
-        for run, more in (("run", []), ("open", ["--set", "log.nonprivate=true"]), ("free", ["--non-private"])):
-            done = cls.program("train", "toy.toml", "--out", run, *more)
-            assert done.returncode == 0, done.stderr
-
-    @classmethod
-    def tearDownClass(cls):
-        cls.keep.cleanup()
-
-    @classmethod
-    def program(cls, *arguments):
-        return subprocess.run([PROGRAM, *arguments], cwd=cls.root, capture_output=True, text=True, timeout=100,
-                              env=os.environ | {"PERGRAD_DATA": str(cls.root)})
+class Report(ToyRuns):
+    config = CONFIG
+    runs = {"run": [], "open": ["--set", "log.nonprivate=true"], "free": ["--non-private"]}
 
     pages = {}  # a page takes seconds: each is made once
 
