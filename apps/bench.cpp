@@ -208,7 +208,7 @@ BenchResult bench_step(const Config& config, double least_seconds, bool private_
     groups.back().ids.push_back(i);
   }
 
-  const ScratchFolder scratch(true);
+  const ScratchFolder scratch(ScratchFolder::Where::disk);
   const dp::Plan plan = bench_plan(examples, config.privacy.clip_norm);
   dp::Ledger ledger((scratch.path() / "ledger.jsonl").string(), plan);
   dp::GaussianMechanism mechanism(plan, key_from_text("bench"), ledger);

@@ -180,7 +180,7 @@ BenchResult bench_kernels(Console& console) {
     dp::ClippedSum sum(plan, kParameters);
     dp::clip_and_sum(PerExampleGradient(rows, {1, 1, 1, 1}), plan, sum, one);
   });
-  const ScratchFolder scratch(true);
+  const ScratchFolder scratch(ScratchFolder::Where::disk);
   dp::Ledger ledger((scratch.path() / "ledger.jsonl").string(), plan);
   dp::GaussianMechanism mechanism(plan, Key{}, ledger);
   int64_t step = 0;

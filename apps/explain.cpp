@@ -112,6 +112,8 @@ double norm_of(std::span<const double> v) {
 
 // What one unit contributes: everything between its views and the sum.
 struct Contribution {
+  int64_t id = 0;
+  float loss = 0;                // mean over the views
   std::vector<float> gradient;   // [P]
   double norm = 0, scale = 0;    // L2 norm; what the clip multiplies by, clip_norm / max(clip_norm, norm)
   std::vector<int64_t> on_grid;  // [P], in units of clip_norm 2^-F
@@ -137,6 +139,8 @@ class World {
     const std::vector<Unit> unit = {{{id}}};
     PerExampleGradient row = gradients_.rows(views_.views(unit, step));
     Contribution c;
+    c.id = id;
+    c.loss = gradients_.nonprivate_losses().front();
     c.gradient = copied<float>(row.slab());
     const double squares = dp::sum_of_squares(c.gradient.data(), row.parameters());
     c.norm = std::sqrt(squares);
@@ -257,8 +261,7 @@ class Explanation {
     say("  Each draws a 64-bit word and joins if it is below q 2^64 = {}.", plan_.threshold_text());
     const int64_t shown = std::min<int64_t>(6, plan_->steps);
     // The step that is explained: the first in which two or more join, and the newcomer of the end does, too.
-    while (step_ + 1 < plan_->steps &&
-           !(world_.who_joins(step_).size() >= 2 && larger_.who_joins(step_).back() == kExamples))
+    while (step_ + 1 < plan_->steps && !(world_.who_joins(step_).size() >= 2 && newcomer_joins(step_)))
       ++step_;
     for (int64_t step = 0; step < std::max(shown, step_ + 1); ++step) {
       std::string line;
@@ -299,17 +302,16 @@ class Explanation {
 
   void gradients() {
     chapter("Per-example gradients: the mean over the views, kept apart by example", "autograd/tape.h");
-    say("  Model: logits = x W + b, W [4, 2] and b [2]: {} parameters, all 0 at the start, so both labels "
-        "have "
+    say("  Model: logits = x W + b, W [4, 2] and b [2]: {} parameters, all 0 at the start: both labels have "
         "probability 1/2.",
         parameters());
     say("  For each view, dloss/dW = x (p - target) and dloss/db = p - target; then the mean over the "
         "views.");
-    for (int64_t id : world_.who_joins(step_)) {
-      const Contribution c = world_.contribution(id, step_);
-      const float loss = world_.gradients().nonprivate_losses().front();
-      say("  example {}   mean loss {:.4f}   gradient{}", id, loss, numbers<float>(c.gradient, "{:7.3f}"));
-      json_["gradients"].push_back({{"example", id}, {"loss", loss}, {"gradient", c.gradient}});
+    for (int64_t id : world_.who_joins(step_)) parts_.push_back(world_.contribution(id, step_));
+    for (const Contribution& c : parts_) {
+      say("  example {}   mean loss {:.4f}   gradient{}", c.id, c.loss,
+          numbers<float>(c.gradient, "{:7.3f}"));
+      json_["gradients"].push_back({{"example", c.id}, {"loss", c.loss}, {"gradient", c.gradient}});
     }
   }
 
@@ -317,15 +319,14 @@ class Explanation {
     chapter("The clip: nobody counts for more than C", "dp/clip_kernels.h");
     say("  g is multiplied by C / max(C, ||g||), then cut toward zero onto a grid of steps C 2^-{} = {:.3g}.",
         plan_->grid_bits, unit_);
-    for (int64_t id : world_.who_joins(step_)) {
-      const Contribution c = world_.contribution(id, step_);
-      say("  example {}   ||g|| {:7.4f}   factor {:6.4f}   in grid steps {}, {}, ...", id, c.norm, c.scale,
+    for (const Contribution& c : parts_) {
+      say("  example {}   ||g|| {:7.4f}   factor {:6.4f}   in grid steps {}, {}, ...", c.id, c.norm, c.scale,
           c.on_grid[0], c.on_grid[1]);
       say("              norm after the clip {:.12f} C{}", norm_of(in_units(c.on_grid)) / plan_->clip_norm,
           c.norm > plan_->clip_norm ? "   (at most C, exactly: integers, cut toward zero)"
                                     : "   (not clipped)");
       json_["clipped"].push_back(
-          {{"example", id}, {"norm", c.norm}, {"factor", c.scale}, {"on_grid", c.on_grid}});
+          {{"example", c.id}, {"norm", c.norm}, {"factor", c.scale}, {"on_grid", c.on_grid}});
     }
   }
 
@@ -333,10 +334,8 @@ class Explanation {
     chapter("The sum: the one place where examples meet", "dp/clip_and_sum.h");
     sum_ = world_.sum(step_);
     std::vector<int64_t> added(sum_.size(), 0);
-    for (int64_t id : world_.who_joins(step_)) {
-      const Contribution c = world_.contribution(id, step_);
+    for (const Contribution& c : parts_)
       for (size_t i = 0; i < added.size(); ++i) added[i] += c.on_grid[i];
-    }
     PG_CHECK(added == sum_, "explain: the sum of the parts is not the sum");
     say("  sum        {}", numbers<double>(in_units(sum_)));
     say("  Integers: in any order, in chunks of any size, on any device the same to the last bit. Still "
@@ -391,7 +390,7 @@ class Explanation {
     say("  example 4   pixels{}   label 1", numbers(larger_.data().image(kExamples), "{:3d}"));
     const std::vector<int64_t> with = larger_.sum(step_);
     const Contribution c = larger_.contribution(kExamples, step_);
-    const bool joins = larger_.who_joins(step_).back() == kExamples;
+    const bool joins = newcomer_joins(step_);
     std::vector<int64_t> difference(with.size());
     for (size_t i = 0; i < with.size(); ++i) difference[i] = with[i] - sum_[i];
     PG_CHECK(!joins || difference == c.on_grid, "explain: the newcomer moved what others add");
@@ -425,6 +424,9 @@ class Explanation {
                           {"privacy_loss", loss}};
   }
 
+  bool newcomer_joins(int64_t step) const {
+    return std::ranges::count(larger_.who_joins(step), kExamples) > 0;
+  }
   int64_t parameters() { return world_.model().parameters().size(); }
   std::vector<double> in_units(const std::vector<int64_t>& on_grid) const {
     std::vector<double> values;
@@ -440,6 +442,7 @@ class Explanation {
   ScratchFolder scratch_;
   int chapter_ = 0;
   int64_t step_ = 0;
+  std::vector<Contribution> parts_;  // of those who join
   std::vector<int64_t> sum_;
   std::vector<float> released_;
   Json json_;

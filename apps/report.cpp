@@ -166,7 +166,8 @@ class Report {
         {"releases on the ledger", thousands(cost_.releases)}};
     for (const dp::Phase& phase : phases_)
       rows.push_back({fmt::format("{} steps", thousands(phase.releases)),
-                      fmt::format("noise multiplier {:.4f}, sampling rate {:.5f} (Poisson)",
+                      fmt::format("{}noise multiplier {:.4f}, sampling rate {:.5f} (Poisson)",
+                                  config_.privacy.units == "microbatch" ? "effective " : "",
                                   phase.noise_multiplier, phase.sampling_rate)});
     rows.push_back({"clip norm", fmt::format("{:g}", config_.privacy.clip_norm)});
     body_ += table_html(rows);
@@ -188,7 +189,8 @@ class Report {
             config_.data.examples > 0 ? "at most " + thousands(config_.data.examples) : "as found"),
         "The settings were chosen without looking at these private images, or that look is accounted for "
         "elsewhere.",
-        "One person is behind one image. Who is in several is protected less, by as many epsilons."};
+        "One person is behind one image. Who is in k of them is protected by k epsilon only, and a larger "
+        "delta."};
     if (config_.noise_source == "reproducible")
       assumed[0] =
           "Nobody who is to be kept out knows the seed (noise.source = \"reproducible\"): with it the noise "

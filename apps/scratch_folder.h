@@ -12,14 +12,16 @@
 
 namespace pergrad::apps {
 
-// In memory if there is such a place: an audit writes a million ledger lines and syncs each. `on_disk`: in
-// the folder for temporary files, where syncing costs what it costs a run.
+// In memory if there is such a place: an audit writes a million ledger lines and syncs each. With
+// Where::disk it is in the folder for temporary files, where syncing costs what it costs a run.
 class ScratchFolder {
  public:
-  explicit ScratchFolder(bool on_disk = false) {
+  enum class Where { memory, disk };
+  explicit ScratchFolder(Where where = Where::memory) {
     namespace fs = std::filesystem;
     std::error_code ignored;
-    const bool memory = !on_disk && fs::is_directory("/dev/shm", ignored) && ::access("/dev/shm", W_OK) == 0;
+    const bool memory =
+        where == Where::memory && fs::is_directory("/dev/shm", ignored) && ::access("/dev/shm", W_OK) == 0;
     std::string name =
         ((memory ? fs::path("/dev/shm") : fs::temp_directory_path()) / "pergrad-XXXXXX").string();
     PG_CHECK(::mkdtemp(name.data()) != nullptr, "no folder can be made at ", name);

@@ -69,10 +69,11 @@ class Training {
   Training(const TrainOptions& options, Console& console)
       : options_(options),
         console_(console),
-        config_(load_config(options.config, options.changes)),
-        private_(!config_.privacy.non_private),
-        exec_(exec_of(config_.speed.threads)),
+        asked_(load_config(options.config, options.changes)),
+        exec_(exec_of(asked_.speed.threads)),
         split_(load_data()),
+        config_(final_config()),
+        private_(!config_.privacy.non_private),
         pool_(load_public_pool(config_, split_.train, options_.data_root, progress())),
         normalisation_(normalisation(config_)),
         compute_plan_(plan()),
@@ -134,16 +135,17 @@ class Training {
 
  private:
   Split load_data() {
-    if (!config_.speed.where().is_cpu()) Gpu::of(config_.speed.where());  // refuses one that is not there
-    Split split = load_split(config_, options_.data_root, progress());
-    const Dataset& train = split.train;
-    for (const std::string& line : check_with_data(config_, train.size())) console_.warning(line);
-    if (options_.simulate) {
-      const ImageShape shape{train.height, train.width, train.channels};
-      config_ = rehearsal_of(config_, *options_.simulate, train.size(),
-                             parameter_count(config_.model, shape, train.label_count));
-    }
+    if (!asked_.speed.where().is_cpu()) Gpu::of(asked_.speed.where());  // refuses one that is not there
+    Split split = load_split(asked_, options_.data_root, progress());
+    for (const std::string& line : check_with_data(asked_, split.train.size())) console_.warning(line);
     return split;
+  }
+  // What is known only with the data: the config of a rehearsal.
+  Config final_config() const {
+    if (!options_.simulate) return asked_;
+    const Dataset& train = split_.train;
+    return rehearsal_of(asked_, *options_.simulate, train.size(),
+                        parameter_count(asked_.model, image(), train.label_count));
   }
   RunFolder open_folder() const {
     if (!options_.resume)
@@ -479,10 +481,11 @@ class Training {
 
   const TrainOptions& options_;
   Console& console_;
-  Config config_;
-  bool private_;
+  Config asked_;  // as the file and the flags say
   CpuExec exec_;
   Split split_;
+  Config config_;  // as it is trained: the same, or a rehearsal of it
+  bool private_;
   std::optional<augment::PublicPool> pool_;
   augment::Normalisation normalisation_;
   ComputePlan compute_plan_;

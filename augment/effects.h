@@ -1,12 +1,10 @@
-// Effects: what a view may get beside crop and flip, at most one of six. Each is a function of one drawn
-// view.
+// Effects: what a view may get beside crop and flip, at most one of six, each a function of one drawn view.
 //
 // 1. Number (y, x, c) of the view with its effect reads the view without it and the recipe's numbers, nothing
 //    else: on the processor from an image, on a device from the functor that makes its pixels.
 // 2. Whatever needs sines, exponentials or a random number is worked out when the recipe is drawn, on the
 //    processor. What is left are sums, products and one square root, the same bits on every device.
-// 3. The paper does not say how several were combined. Here a view gets exactly one, each as likely as
-// another.
+// 3. How the paper combined several we do not know. Here a view gets exactly one, each as likely as another.
 //   Source: Bao et al. 2023, table 4; strengths of colour jitter from De et al.'s code, others ours.
 #pragma once
 
@@ -24,10 +22,10 @@ enum class Effect : int32_t { none, color_jitter, affine, cutout, gaussian_noise
 
 // Off unless set.
 struct EffectSettings {
-  bool color_jitter =
-      false;            // brightness +-0.15, contrast 0.7 to 1.3, saturation 0.6 to 1.6, hue +-0.1 turns
-  bool affine = false;  // rotated +-15 degrees, sheared +-10, scaled 0.9 to 1.1, moved +-10 % of a side
-  int64_t cutout = 0;   // side of a square of the public mean, pixels (DeVries and Taylor 2017)
+  // Brightness +-0.15, contrast 0.7 to 1.3, saturation 0.6 to 1.6, hue +-0.1 turns.
+  bool color_jitter = false;
+  bool affine = false;        // rotated +-15 degrees, sheared +-10, scaled 0.9 to 1.1, moved +-10 % of a side
+  int64_t cutout = 0;         // side of a square of the public mean, pixels (DeVries and Taylor 2017)
   double gaussian_noise = 0;  // standard deviation, in normalised units
   bool blur = false;          // Gaussian, 3 x 3, sigma 0.1 to 2 pixels
   bool sobel = false;         // size of the gradient in place of each channel

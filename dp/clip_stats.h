@@ -15,8 +15,7 @@ struct NonprivateClipStats {
   int64_t nonprivate_clipped_rows = 0;     // of them, with a norm above C
   int64_t nonprivate_non_finite_rows = 0;  // of them, counted as zero
   double nonprivate_norm_sum = 0;          // of the finite ones, before the clip
-  // Of the finite ones: how many norms / C lie in [2^((b - 13) / 2), 2^((b - 12) / 2)); the ends hold the
-  // rest.
+  // Of them: how many norms / C lie in [2^((b - 13) / 2), 2^((b - 12) / 2)); the ends hold the rest.
   std::array<int64_t, 24> nonprivate_norm_counts{};
 
   // squares: the sum of squares of each row.

@@ -33,13 +33,7 @@ TEST_P(GpuViewsSmall, AreThoseOfTheProcessor) {
       settings.flip = true;
       settings.method = method;
       settings.padding = padding;
-      settings.effects = {.color_jitter = true,
-                          .affine = true,
-                          .cutout = 3,
-                          .gaussian_noise = 0.2,
-                          .blur = true,
-                          .sobel = true,
-                          .probability = 0.9};
+      settings.effects = all_effects();
       ViewSource source(data, settings, unit_range(3), test_key(), &pool, CpuExec{2});
       GpuViewSource there(source, data, &pool, device());
       const std::vector<Unit> units = {{{3}}, {{}}, {{11}}, {{0}}};

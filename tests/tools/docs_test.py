@@ -160,36 +160,9 @@ class Commands(unittest.TestCase):
         self.assertGreater(count, 60)
 
 
-CONFIG = """
-[data]
-format = "idx"
-path = "toy"
-mean = [0.4]
-std = [0.3]
-label_count = 4
-[model]
-name = "linear"
-[augment]
-base = 2
-[privacy]
-epsilon = 8.0
-delta = 1e-3
-[train]
-expected_batch_size = 24
-steps = 5
-learning_rate = 1.0
-momentum = 0.5
-evaluate_every = 2
-checkpoint_every = 2
-[log]
-every = 1
-"""
-
-
 class Formats(ToyRuns):
     """docs/formats.md: its programs run, and its tables hold every key."""
 
-    config = CONFIG
     runs = {"run": [], "free": ["--non-private"],
             "open": ["--set", "log.nonprivate=true", "--set", "train.optimizer=adam", "--set", "train.momentum=0"]}
 

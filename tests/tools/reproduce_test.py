@@ -71,6 +71,10 @@ class Reproduce(unittest.TestCase):
 
     def refused(self, done, *words):
         self.assertEqual(done.returncode, 2, done.stderr)
+        last = done.stderr.splitlines()[-1]
+        self.assertTrue(last.startswith(("tools/reproduce: ", "pergrad: ")), done.stderr)
+        if last.startswith("tools"):
+            self.assertEqual(done.stderr.splitlines()[:-1], [])
         for word in words:
             self.assertIn(word, done.stderr)
 

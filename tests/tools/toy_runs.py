@@ -10,12 +10,38 @@ import tempfile
 import unittest
 
 PROGRAM = os.environ["PERGRAD"]
+CONFIG = """
+[data]
+format = "idx"
+path = "toy"
+mean = [0.4]
+std = [0.3]
+label_count = 4
+[model]
+name = "linear"
+[augment]
+base = 2
+mix = 2
+crop_padding = 1
+color_jitter = true
+[privacy]
+epsilon = 8.0
+delta = 1e-3
+[train]
+expected_batch_size = 24
+steps = 5
+learning_rate = 1.0
+momentum = 0.5
+evaluate_every = 2
+checkpoint_every = 2
+[log]
+every = 1
+"""
 
 
 class ToyRuns(unittest.TestCase):
     """cls.root holds the data (as idx, four labels), toy.toml, and a folder for each of `runs`."""
 
-    config = ""  # the text of toy.toml
     runs = {}  # {folder: further arguments of `pergrad train`}
 
     @classmethod
@@ -28,7 +54,7 @@ class ToyRuns(unittest.TestCase):
             pixels = bytes((i * 7 + p * (i % 4 + 1)) % 256 for i in range(n) for p in range(144))
             (cls.root / f"toy/{name}-images-idx3-ubyte").write_bytes(struct.pack(">IIII", 0x803, n, 12, 12) + pixels)
             (cls.root / f"toy/{name}-labels-idx1-ubyte").write_bytes(struct.pack(">II", 0x801, n) + labels)
-        (cls.root / "toy.toml").write_text(cls.config)
+        (cls.root / "toy.toml").write_text(CONFIG)
         for run, more in cls.runs.items():
             done = cls.program("train", "toy.toml", "--out", run, *more)
             assert done.returncode == 0, done.stderr
