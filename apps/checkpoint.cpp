@@ -15,8 +15,6 @@
 #include <cerrno>
 #include <charconv>
 #include <cstdio>
-#include <cstring>
-#include <optional>
 #include <set>
 
 namespace fs = std::filesystem;
@@ -94,8 +92,7 @@ Opened open_checkpoint(const fs::path& path) {
   }
 }
 
-// ---- metadata
-// ----------------------------------------------------------------------------------------------
+// ---- metadata --------------------------------------------------------------------------------------------
 
 std::map<std::string, std::string> metadata_of(const CheckpointInfo& info, const Ema* ema,
                                                const Optimizer* optimizer) {
@@ -185,8 +182,7 @@ CheckpointRead read_info(const Opened& opened) {
   return read;
 }
 
-// ---- tensors
-// -------------------------------------------------------------------------------------------------
+// ---- tensors ---------------------------------------------------------------------------------------------
 
 // All parameters in PyTorch's layout, one after the other, and the arrays that name them; `values` [P], on
 // any device.
@@ -198,46 +194,17 @@ void add_weights(const std::string& prefix, const Parameters& parameters, const 
   add_in_torch_layout(prefix, parameters, flat.data<float>(), storage, arrays);
 }
 
-// One array of the file, of exactly this shape, as floats; `seen` collects the names that were asked for.
-std::vector<float> floats_of(const Opened& opened, const std::string& name, const Shape& shape) {
-  const Safetensors::Entry* entry = opened.file.find(name);
-  PG_CHECK_AS(FormatError, entry, shown(opened.path), ": \"", name, "\" is missing, wanted ",
-              to_string(shape));
-  PG_CHECK_AS(FormatError, entry->type == ArrayType::f32, shown(opened.path), ": \"", name, "\" is ",
-              name_of(entry->type), ", wanted F32");
-  PG_CHECK_AS(FormatError, entry->shape == shape, shown(opened.path), ": \"", name, "\" is ",
-              to_string(entry->shape), ", the model has ", to_string(shape));
-  const std::string_view bytes = opened.file.bytes_of(*entry);
-  std::vector<float> values(bytes.size() / sizeof(float));
-  std::memcpy(values.data(), bytes.data(), bytes.size());
-  return values;
-}
-
-// The parameters under a prefix, in our layout.
-Tensor weights_of(const Opened& opened, const std::string& prefix, const Parameters& parameters) {
-  Tensor flat = Tensor::empty({parameters.size()}, DType::f32);
-  const auto& entries = parameters.layout().entries;
-  for (size_t i = 0; i < entries.size(); ++i) {
-    const Kind kind = parameters.kind(i);
-    const std::vector<float> torch =
-        floats_of(opened, prefix + entries[i].name, torch_shape(entries[i].shape, kind));
-    float* ours = flat.data<float>() + entries[i].begin;
-    each_element(entries[i].shape, kind,
-                 [&](int64_t a, int64_t b) { ours[a] = torch[static_cast<size_t>(b)]; });
-  }
-  return flat;
-}
-
-// Every weight in the file is one of the model's.
-void check_no_unknown(const Opened& opened, const Parameters& parameters) {
+// Every array in the file is one of the model's. A checkpoint has averages and an optimizer beside the
+// weights.
+void check_no_unknown(const Safetensors& file, const Parameters& parameters, bool checkpoint) {
   std::set<std::string> known;
   for (const auto& entry : parameters.layout().entries) {
     known.insert(entry.name);
-    known.insert(kEma + entry.name);
+    if (checkpoint) known.insert(kEma + entry.name);
   }
-  for (const auto& entry : opened.file.entries())
-    PG_CHECK_AS(FormatError, known.contains(entry.name) || entry.name.starts_with(kOptimizer),
-                shown(opened.path), ": \"", printable(entry.name), "\" is not in the model");
+  for (const auto& entry : file.entries())
+    PG_CHECK_AS(FormatError, known.contains(entry.name) || (checkpoint && entry.name.starts_with(kOptimizer)),
+                file.name(), ": \"", printable(entry.name), "\" is not in the model");
 }
 
 }  // namespace
@@ -286,19 +253,20 @@ CheckpointRead load_checkpoint(const fs::path& path, Parameters& parameters, Ema
   const Opened opened = open_checkpoint(path);
   const Metadata metadata(opened.file, opened.path);
   CheckpointRead read = read_info(opened);
-  check_no_unknown(opened, parameters);
-  const Tensor raw = weights_of(opened, "", parameters);
+  check_no_unknown(opened.file, parameters, true);
+  const Tensor raw = weights_in(opened.file, "", parameters);
   Tensor averaged;
   int64_t ema_updates = 0, optimizer_steps = 0;
   if (ema) {
-    averaged = weights_of(opened, kEma, parameters);
+    averaged = weights_in(opened.file, kEma, parameters);
     ema_updates = metadata.number("ema_updates");
   }
   std::vector<Tensor> state;
   if (optimizer) {
     std::set<std::string> known;
     for (const auto& [name, value] : optimizer->state()) {
-      state.push_back(Tensor::of<float>(value.shape(), floats_of(opened, kOptimizer + name, value.shape())));
+      state.push_back(
+          Tensor::of<float>(value.shape(), floats_in(opened.file, kOptimizer + name, value.shape())));
       known.insert(kOptimizer + name);
     }
     for (const auto& entry : opened.file.entries())
@@ -317,12 +285,21 @@ CheckpointRead load_checkpoint(const fs::path& path, Parameters& parameters, Ema
   return read;
 }
 
+void load_plain_weights(const fs::path& path, Parameters& parameters) {
+  const Safetensors file(read_file(path), shown(path));
+  const auto format = file.metadata().find("format_version");
+  PG_CHECK(format == file.metadata().end() || format->second != kFormat, shown(path),
+           ": is a checkpoint, which has a config of its own");
+  check_no_unknown(file, parameters, false);
+  parameters.assign(weights_in(file, "", parameters));
+}
+
 CheckpointRead load_weights(const fs::path& path, Parameters& parameters, bool averaged) {
   const Opened opened = open_checkpoint(path);
   CheckpointRead read = read_info(opened);
   PG_CHECK_AS(FormatError, !averaged || read.info.has_ema, shown(opened.path), ": has no averaged weights");
-  check_no_unknown(opened, parameters);
-  parameters.assign(weights_of(opened, averaged ? kEma : "", parameters));
+  check_no_unknown(opened.file, parameters, true);
+  parameters.assign(weights_in(opened.file, averaged ? kEma : "", parameters));
   return read;
 }
 

@@ -63,5 +63,8 @@ CheckpointRead load_checkpoint(const std::filesystem::path& path, Parameters& pa
                                Optimizer* optimizer);
 // The averaged weights (FormatError if there are none) or the raw ones, for evaluation.
 CheckpointRead load_weights(const std::filesystem::path& path, Parameters& parameters, bool averaged);
+// Weights that another program wrote, as safetensors.torch.save_file does: every parameter under its name in
+// PyTorch's layout, and nothing else.   THROWS: Error, FormatError as above; nothing was changed then.
+void load_plain_weights(const std::filesystem::path& path, Parameters& parameters);
 
 }  // namespace pergrad::apps

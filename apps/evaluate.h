@@ -11,7 +11,8 @@
 namespace pergrad::apps {
 
 struct EvaluateOptions {
-  std::filesystem::path path;  // a run's folder, or a checkpoint file
+  std::filesystem::path path;    // a run's folder, a checkpoint file, or with `config` a file of weights
+  std::filesystem::path config;  // --config: model and data of weights that another program wrote
   std::string data_root;
   bool averaged = true;  // --raw alone clears it
   bool raw = true;       // --ema alone clears it
@@ -25,7 +26,9 @@ struct EvaluateResult {
 };
 
 // JSON: {"test_accuracy", "test_loss", "test_accuracy_ema", "test_loss_ema", "test_examples", "step",
-// "model", "device", "dataset", "checkpoint"}; what was not asked for, or is not there, is left out.
+// "model", "device", "dataset", "checkpoint"}; what was not asked for, or is not there, is left out. Weights
+// of another program have neither averages nor a step, and "weights" names their file in place of
+// "checkpoint".
 EvaluateResult evaluate(const EvaluateOptions& options, Console& console);
 
 }  // namespace pergrad::apps

@@ -165,7 +165,7 @@ std::string safetensors_bytes(std::vector<NamedArray> arrays,
   return out;
 }
 
-Safetensors::Safetensors(std::string bytes, const std::string& name) : bytes_(std::move(bytes)) {
+Safetensors::Safetensors(std::string bytes, const std::string& name) : bytes_(std::move(bytes)), name_(name) {
   const HeaderReader reader(name);
   reader.check(bytes_.size() >= kLengthBytes, bytes_.size(), " bytes, wanted at least ", kLengthBytes);
   uint64_t length = 0;

@@ -45,6 +45,7 @@ class Safetensors {
   // `name` stands for the file in messages.   THROWS: FormatError.
   Safetensors(std::string bytes, const std::string& name);
 
+  const std::string& name() const { return name_; }
   const std::map<std::string, std::string>& metadata() const { return metadata_; }
   // In the order of their bytes.
   const std::vector<Entry>& entries() const { return entries_; }
@@ -57,7 +58,7 @@ class Safetensors {
   const std::string& file() const { return bytes_; }
 
  private:
-  std::string bytes_;
+  std::string bytes_, name_;
   std::map<std::string, std::string> metadata_;
   std::vector<Entry> entries_;
   std::map<std::string, size_t> index_;

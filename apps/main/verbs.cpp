@@ -99,7 +99,11 @@ void add_train(CLI::App& app, Common& common) {
 void add_evaluate(CLI::App& app, Common& common) {
   auto options = std::make_shared<EvaluateOptions>();
   CLI::App* evaluate_app = verb(app, common, "evaluate");
-  evaluate_app->add_option("path", options->path, "run folder or checkpoint")->type_name("PATH")->required();
+  evaluate_app->add_option("path", options->path, "run folder, checkpoint or weights")
+      ->type_name("PATH")
+      ->required();
+  evaluate_app->add_option("--config", options->config, "model and data of weights of another program")
+      ->type_name("CONFIG.toml");
   add_device(evaluate_app, options->device)->capture_default_str();
   add_data_root(evaluate_app, common);
   CLI::Option* ema = evaluate_app->add_flag("--ema")->description("averaged weights only");
