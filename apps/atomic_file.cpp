@@ -83,7 +83,7 @@ size_t utf8_length(std::string_view text) {
 fs::path follow_link(const fs::path& path) {
   std::error_code error;
   if (!fs::is_symlink(path, error)) return path;
-  const fs::path target = fs::canonical(path, error);
+  fs::path target = fs::canonical(path, error);
   PG_CHECK(!error, file_error("follow", path, error.value()));
   return target;
 }

@@ -296,7 +296,7 @@ BenchResult bench_step(const Config& config, double least_seconds, bool private_
   return result;
 }
 
-BenchResult bench_accountant() {
+BenchResult bench_accountant(Console& console) {
   using namespace accounting;
   BenchResult result;
   result.json["rows"] = nlohmann::ordered_json::array();
@@ -310,6 +310,7 @@ BenchResult bench_accountant() {
   };
   const auto add_interval = [&](const std::string& what, const Phase& phase, double delta, double precision) {
     Interval epsilon;
+    console.progress(what);
     const double seconds =
         median_seconds(0.2, [&] { epsilon = epsilon_interval({phase}, delta, precision); });
     add_row(what, epsilon, seconds);
@@ -321,12 +322,14 @@ BenchResult bench_accountant() {
   add_interval("sigma 1, q 1e-4, 100,000 steps, delta 1e-6", rare, 1e-6, 1e-4);
   add_interval("the same, precision 1e-6", rare, 1e-6, 1e-6);
   double sigma = 0, rdp = 0;
+  console.progress("noise multiplier for epsilon 8");
   const double calibration =
       median_seconds(0.2, [&] { sigma = noise_multiplier_for(8, 1e-5, 0.08192, 2500); });
   add_row("noise multiplier for epsilon 8, q 0.08192, 2,500 steps",
           epsilon_interval({{sigma, 0.08192, 2500}}, 1e-5), calibration);
   const double renyi = median_seconds(0.2, [&] { rdp = rdp_epsilon({usual}, 1e-5).value; });
   add_row("Renyi divergences: sigma 3, q 0.08192, 2,500 steps", {0, rdp}, renyi);
+  console.clear();
   return result;
 }
 

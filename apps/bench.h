@@ -40,7 +40,7 @@ BenchResult bench_step(const Config& config, double least_seconds, bool private_
 BenchResult export_step(const Config& config, const std::filesystem::path& file, Console& console);
 
 // The accountant on its own: certified intervals at several widths, an inverse problem. One thread.
-BenchResult bench_accountant();
+BenchResult bench_accountant(Console& console);
 
 // What bench_step measures without a config: WRN-16-4 on 32x32x3, 16 views.
 std::string bench_step_default_config();

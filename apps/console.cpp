@@ -42,6 +42,12 @@ void Console::clear() {
   line_open_ = false;
 }
 
+Progress progress_on(Console& console) {
+  return [&console](std::string_view what, int64_t done, int64_t total) {
+    console.progress(fmt::format("{}: {} of {}", what, thousands(done), thousands(total)));
+  };
+}
+
 std::string duration_text(double seconds) {
   if (seconds < 60) return fmt::format("{:.1f} s", seconds);
   const auto whole = static_cast<int64_t>(std::llround(seconds));

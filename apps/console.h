@@ -3,6 +3,8 @@
 // On a terminal progress is one line that is written over; elsewhere a plain line now and then.
 #pragma once
 
+#include "apps/data_progress.h"
+
 #include <chrono>
 #include <cstdint>
 #include <string>
@@ -33,6 +35,9 @@ class Console {
   bool line_open_ = false;
   Clock::time_point next_;
 };
+
+// Shows "what: done of total" on a console, which must live longer.
+Progress progress_on(Console& console);
 
 // "1 h 02 min", "4 min 07 s", "12.3 s".
 std::string duration_text(double seconds);

@@ -19,19 +19,15 @@ constexpr int64_t kImagesPerCall = 250;  // of a GPU's library; half of a batch 
 namespace {
 
 Dataset test_set_of(const Config& config, const std::string& data_root, Console& console) {
-  Dataset test =
-      load_test_set(data_spec(config), data_root, [&](std::string_view what, int64_t done, int64_t total) {
-        console.progress(fmt::format("{}: {} of {}", what, done, total));
-      });
-  console.clear();
-  return test;
+  return load_test_set(data_spec(config), data_root, progress_on(console));
 }
 
 // A model without its weights yet, and what it is measured on.
 class Evaluation {
  public:
-  Evaluation(const Config& config, Dataset test, const EvaluateOptions& options)
-      : test_(std::move(test)),
+  Evaluation(const Config& config, Dataset test, const EvaluateOptions& options, Console& console)
+      : console_(console),
+        test_(std::move(test)),
         normalisation_(normalisation(config)),
         exec_(exec_of(options.threads)),
         device_(Device::parse(options.device)),
@@ -43,7 +39,8 @@ class Evaluation {
 
   // The accuracy of the weights that are in the model now; `suffix` of the JSON's keys.
   void measure(const std::string& suffix, const char* name) {
-    const Score score = score_of(model_, test_, normalisation_, exec_);
+    const Score score = score_of(model_, test_, normalisation_, exec_, progress_on(console_));
+    console_.clear();
     result_.json["test_accuracy" + suffix] = score.accuracy();
     const double loss = score.loss / static_cast<double>(score.images);
     result_.json["test_loss" + suffix] = std::isfinite(loss) ? nlohmann::ordered_json(loss) : "inf";
@@ -68,6 +65,7 @@ class Evaluation {
     return conv;
   }
 
+  Console& console_;
   Dataset test_;
   augment::Normalisation normalisation_;
   CpuExec exec_;
@@ -88,7 +86,7 @@ EvaluateResult evaluate_checkpoint(const EvaluateOptions& options, Console& cons
            shown(read.file), ": was trained on images ", info.height, "x", info.width, "x", info.channels,
            " with ", info.labels, " labels, the test set has ", test.height, "x", test.width, "x",
            test.channels, " with ", test.label_count);
-  Evaluation evaluation(config, std::move(test), options);
+  Evaluation evaluation(config, std::move(test), options, console);
   if (options.averaged && info.has_ema) {
     load_weights(options.path, evaluation.parameters(), true);
     evaluation.measure("_ema", "averaged weights");
@@ -104,7 +102,7 @@ EvaluateResult evaluate_plain_weights(const EvaluateOptions& options, Console& c
   PG_CHECK(options.averaged && options.raw, "--ema, --raw: ", shown(options.path),
            " has one set of weights, leave them out");
   const Config config = load_config(options.config);
-  Evaluation evaluation(config, test_set_of(config, options.data_root, console), options);
+  Evaluation evaluation(config, test_set_of(config, options.data_root, console), options, console);
   load_plain_weights(options.path, evaluation.parameters());
   evaluation.measure("", "weights of another program");
   return evaluation.result("weights", options.path, std::nullopt);

@@ -90,16 +90,12 @@ class Report {
     body_ += "<h2>" + escaped(title) + "</h2>\n";
     json_["sections"].push_back(title);
   }
-  Progress progress() {
-    return [this](std::string_view what, int64_t done, int64_t total) {
-      console_.progress(fmt::format("{}: {} of {}", what, thousands(done), thousands(total)));
-    };
-  }
 
   void load_test_images() {
     try {
-      test_ = config_.data.validation > 0 ? load_split(config_, options_.data_root, progress()).test
-                                          : load_test_set(data_spec(config_), options_.data_root, progress());
+      test_ = config_.data.validation > 0
+                  ? load_split(config_, options_.data_root, progress_on(console_)).test
+                  : load_test_set(data_spec(config_), options_.data_root, progress_on(console_));
     } catch (const Error& error) {
       test_missing_ = error.what();
       console_.warning(fmt::format("without test images: {}", error.what()));
@@ -111,8 +107,7 @@ class Report {
     Model model(config_.model, {info_.height, info_.width, info_.channels}, info_.labels);
     model.parameters().allocate(DType::f32, Key{});
     load_weights(options_.run, model.parameters(), averaged_);
-    console_.progress("scoring");
-    confusion_ = confusion_of(model, *test_, normalisation(config_), exec_of(0));
+    confusion_ = confusion_of(model, *test_, normalisation(config_), exec_of(0), progress_on(console_));
   }
   double test_accuracy() const {
     int64_t right = 0;
@@ -317,13 +312,13 @@ class Report {
     if (settings.base < 2 && !settings.mix_degenerate) settings.mix = 0;
     try {
       if (options_.public_data) {
-        open = load_split(config_, options_.data_root, progress()).train;
+        open = load_split(config_, options_.data_root, progress_on(console_)).train;
         whose = "training images, which are public (--public-data)";
       } else if (config_.has_pool()) {
         Dataset shape;
         shape.height = info_.height, shape.width = info_.width, shape.channels = info_.channels;
-        Pool pool =
-            load_pool(pool_spec(config_, shape), config_.pool.provenance, options_.data_root, progress());
+        Pool pool = load_pool(pool_spec(config_, shape), config_.pool.provenance, options_.data_root,
+                              progress_on(console_));
         open = std::move(pool.images);
         whose = "images of the public pool (" + config_.pool.provenance + ")";
       }

@@ -10,6 +10,7 @@
 #include "apps/run_folder.h"
 #include "apps/scoring.h"
 #include "apps/shuffled_batches.h"
+#include "apps/train_summary.h"
 #include "apps/training_data.h"
 #include "augment/view_source.h"
 #include "dp/accountant.h"
@@ -74,7 +75,7 @@ class Training {
         split_(load_data()),
         config_(final_config()),
         private_(!config_.privacy.non_private),
-        pool_(load_public_pool(config_, split_.train, options_.data_root, progress())),
+        pool_(load_public_pool(config_, split_.train, options_.data_root, progress_on(console_))),
         normalisation_(normalisation(config_)),
         compute_plan_(plan()),
         model_(config_.model, image(), split_.train.label_count, compute_plan_.device, compute_plan_.conv),
@@ -136,7 +137,7 @@ class Training {
  private:
   Split load_data() {
     if (!asked_.speed.where().is_cpu()) Gpu::of(asked_.speed.where());  // refuses one that is not there
-    Split split = load_split(asked_, options_.data_root, progress());
+    Split split = load_split(asked_, options_.data_root, progress_on(console_));
     for (const std::string& line : check_with_data(asked_, split.train.size())) console_.warning(line);
     return split;
   }
@@ -186,11 +187,6 @@ class Training {
     model_.parameters().allocate(DType::f32, key_from_text(concat("initial weights ", config_.train.seed)),
                                  compute_plan_.device);
     return model_;
-  }
-  Progress progress() {
-    return [this](std::string_view what, int64_t done, int64_t total) {
-      console_.progress(fmt::format("{}: {} of {}", what, thousands(done), thousands(total)));
-    };
   }
 
   void resume() {
@@ -358,13 +354,15 @@ class Training {
   }
 
   void evaluate_now() {
-    const Score raw = score_of(model_, split_.test, normalisation_, exec_);
+    const Score raw = score_of(model_, split_.test, normalisation_, exec_, progress_on(console_));
     Json line{{"step", step_ - 1},
               {"test_accuracy", raw.accuracy()},
               {"test_loss", raw.loss / static_cast<double>(std::max<int64_t>(1, raw.images))}};
     last_score_ = raw.accuracy();
     if (ema_on()) {
-      last_score_ = score_with(model_, ema_.values(), split_.test, normalisation_, exec_).accuracy();
+      last_score_ =
+          score_with(model_, ema_.values(), split_.test, normalisation_, exec_, progress_on(console_))
+              .accuracy();
       line["test_accuracy_ema"] = *last_score_;
     }
     folder_.append_metrics(line);
@@ -393,10 +391,11 @@ class Training {
   }
 
   TrainResult finish(double seconds, int64_t steps, const std::string& stopped_by) {
-    const Score raw = score_of(model_, split_.test, normalisation_, exec_);
-    const double averaged =
-        ema_on() ? score_with(model_, ema_.values(), split_.test, normalisation_, exec_).accuracy()
-                 : raw.accuracy();
+    const Score raw = score_of(model_, split_.test, normalisation_, exec_, progress_on(console_));
+    const double averaged = ema_on() ? score_with(model_, ema_.values(), split_.test, normalisation_, exec_,
+                                                  progress_on(console_))
+                                           .accuracy()
+                                     : raw.accuracy();
     if (!std::isfinite(raw.loss))
       console_.warning(
           "the loss on the test set is not finite: training diverged; lower train.learning_rate");
@@ -447,36 +446,7 @@ class Training {
     summary["version"] = PG_VERSION;
     if (config_.has_pool()) summary["pool_provenance"] = pool_->provenance();
     folder_.write_summary(summary);
-
-    std::string text =
-        step_ == config_.train.steps
-            ? fmt::format("trained for {} steps\n", thousands(step_))
-            : fmt::format("stopped after {} of {} steps{}; go on with --resume --out {}\n", thousands(step_),
-                          thousands(config_.train.steps), stopped_by.empty() ? "" : " (" + stopped_by + ")",
-                          shown(folder_.path()));
-    const std::string scored = config_.data.validation > 0 ? "validation" : "test accuracy";
-    text += ema_on() ? fmt::format("  {:<14}  {:.2f} % (averaged weights), {:.2f} % (raw weights)\n", scored,
-                                   100 * averaged, 100 * raw.accuracy())
-                     : fmt::format("  {:<14}  {:.2f} %\n", scored, 100 * raw.accuracy());
-    if (private_) {
-      const double lower =
-          summary["epsilon"]["lower"].is_number() ? summary["epsilon"]["lower"].get<double>() : 0.0;
-      const double upper = budget_->spent().epsilon_upper;
-      text += fmt::format(
-          "  privacy         epsilon in [{:.4f}, {:.4f}] at delta = {:g}; one example added or removed\n",
-          std::floor(lower * 1e4) / 1e4, std::ceil(upper * 1e4) / 1e4, plan_.value()->delta);
-      if (config_.noise_source == "reproducible")
-        text +=
-            "                  against anyone who does not know the seed (noise.source = \"reproducible\")\n";
-    } else {
-      text += "  privacy         none\n";
-    }
-    text += fmt::format("  time            {}, {} views/s\n", duration_text(seconds),
-                        thousands(static_cast<int64_t>(views_per_second)));
-    text +=
-        fmt::format("  memory          {} at most\n", bytes_text(static_cast<double>(peak_memory_bytes())));
-    text += fmt::format("  run folder      {}\n", shown(folder_.path()));
-    return {summary, text};
+    return {summary, text_of_summary(summary, ema_on(), stopped_by)};
   }
 
   const TrainOptions& options_;

@@ -319,7 +319,8 @@ void add_bench(CLI::App& app, Common& common) {
   auto changes = std::make_shared<ConfigChanges>();
   verb(*bench, common, "accountant")->final_callback([&common] {
     common.action = [&common] {
-      const BenchResult result = bench_accountant();
+      Console console;
+      const BenchResult result = bench_accountant(console);
       print(common, result.json, result.text);
     };
   });
