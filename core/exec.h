@@ -12,7 +12,7 @@
 #endif
 
 // The same code for wider registers, chosen when the program starts; same operations, same bits.
-#if defined(__x86_64__) && defined(__gnu_linux__) && !defined(PG_SANITIZED) && !defined(__CUDACC__)
+#if defined(__x86_64__) && defined(__gnu_linux__) && !PG_SANITIZED && !__CUDACC__ && !__clang__
 #define PG_CLONES __attribute__((target_clones("default", "arch=x86-64-v3", "arch=x86-64-v4")))
 #else
 #define PG_CLONES

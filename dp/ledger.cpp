@@ -31,7 +31,7 @@ const std::string kNoLine(64, '0');  // what the first line names as its predece
 std::string_view field(std::string_view line, std::string_view key) {
   const std::string name = concat('"', key, "\":");
   const size_t found = line.find(name);
-  if (found == line.npos) return {};
+  if (found == std::string_view::npos) return {};
   std::string_view value = line.substr(found + name.size());
   if (value.starts_with('"')) return value.substr(1, value.find('"', 1) - 1);
   return value.substr(0, value.find_first_of(",}"));
@@ -67,14 +67,14 @@ std::vector<std::string_view> verified_lines(std::string_view text, const std::s
     const size_t end = text.find('\n');
     const std::string_view line = text.substr(0, end);
     const bool good = verifies(line, previous);
-    const bool torn = end == text.npos && line.substr(0, kStart.size()) == kStart.substr(0, line.size()) &&
-                      line.find("\"}") == line.npos;
+    const bool torn = end == std::string_view::npos && kStart.starts_with(line.substr(0, kStart.size())) &&
+                      line.find("\"}") == std::string_view::npos;
     if (torn) break;
     PG_CHECK_AS(PrivacyError, good, "ledger: ", path, ": line ", lines.size() + 1,
                 " does not verify: the file was changed, or its disk is failing");
     previous = hash_of(line);
     lines.push_back(line);
-    text.remove_prefix(end == text.npos ? text.size() : end + 1);
+    text.remove_prefix(end == std::string_view::npos ? text.size() : end + 1);
   }
   return lines;
 }
@@ -106,7 +106,7 @@ Ledger::Ledger(std::string path, const Plan& plan) : path_(std::move(path)), pla
     else if (bytes_ < size)  // a torn line
       PG_CHECK(::ftruncate(file_, bytes_) == 0, "ledger: ", path_, ": cannot be cut: ", std::strerror(errno));
     std::string plan_text = plan.canonical_text();
-    for (size_t i; (i = plan_text.find('\n')) != plan_text.npos;) plan_text.replace(i, 1, "\\n");
+    for (size_t i; (i = plan_text.find('\n')) != std::string::npos;) plan_text.replace(i, 1, "\\n");
     if (plan_hash_ != plan.hash())
       write_line(concat(kStart, "plan\",\"plan_hash\":\"", plan.hash(), "\",\"plan\":\"", plan_text, "\""));
     // A new file is safe only when its directory entry is.

@@ -3,7 +3,7 @@
 
 #include "core/bf16.h"
 
-#include <setjmp.h>
+#include <csetjmp>
 #include <ucontext.h>
 
 #include <algorithm>
