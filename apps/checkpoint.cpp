@@ -44,7 +44,8 @@ Safetensors read_sealed(const fs::path& path) {
   Safetensors file(read_file(path), shown(path));
   const auto format = file.metadata().find("format_version");
   PG_CHECK_AS(FormatError, format != file.metadata().end() && format->second == kFormat, shown(path),
-              ": not a checkpoint of this program, wanted ", kFormat);
+              ": not a checkpoint of this program, wanted ", kFormat,
+              " (evaluate --config takes weights of another program)");
   const auto checksum = file.metadata().find("checksum");
   PG_CHECK_AS(FormatError, checksum != file.metadata().end(), shown(path), ": has no checksum");
   std::string bytes = file.file();

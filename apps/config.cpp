@@ -148,8 +148,10 @@ Config finish(const toml::table& file, const std::string& name, const ConfigChan
     check_privacy(config);
     check_train(config);
     check_speed(config.speed);
-  } catch (const FormatError& error) {
-    throw FormatError(concat(name, ": ", error.what()));
+  } catch (const FormatError& error) {  // "section.key: ..."
+    const std::string text = error.what();
+    const bool from_flag = reader.was_overridden(text.substr(0, text.find(':')));
+    throw FormatError(concat(from_flag ? "--set " : name + ": ", text));
   }
   return config;
 }
@@ -228,14 +230,17 @@ double sampling_rate(const Config& config, int64_t n_examples) {
 std::vector<std::string> check_with_data(const Config& config, int64_t n_examples) {
   PG_CHECK(n_examples > 0, "data.path: no training examples");
   const int64_t public_n = public_examples(config, n_examples);
-  PG_CHECK(n_examples <= public_n, "data.examples: got ", public_n, ", but there are ", n_examples,
-           " training examples");
+  PG_CHECK(n_examples <= public_n, "data.examples: got ", public_n,
+           ", wanted at least the number of training "
+           "examples, ",
+           n_examples);
   PG_CHECK(config.train.expected_batch_size <= public_n, "train.expected_batch_size: got ",
            config.train.expected_batch_size, ", wanted at most the number of training examples, ", public_n);
   std::vector<std::string> warnings;
   if (!config.privacy.non_private && config.privacy.delta >= 1 / static_cast<double>(public_n))
     warnings.push_back(concat("privacy.delta: ", toml_of(config.privacy.delta), " is not below 1/N = 1/",
-                              public_n, ": such a delta allows to publish a whole example now and then"));
+                              public_n,
+                              ": such a delta would allow publishing a whole example now and then"));
   return warnings;
 }
 

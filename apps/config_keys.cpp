@@ -89,7 +89,7 @@ std::vector<ConfigKey> config_keys(Config& c) {
       {"augment", "crop_padding", IntegerKey{&a.crop_padding, 0, kMaxImageSide}, "pixels on each side"},
       {"augment", "padding", choice(&a.padding, {"reflect", "symmetric"}),
        "reflect (edge not repeated) or symmetric"},
-      {"augment", "flip", FlagKey{&a.flip}, "left to right, every other view"},
+      {"augment", "flip", FlagKey{&a.flip}, "left to right, with probability 1/2"},
       {"augment", "color_jitter", FlagKey{&a.effects.color_jitter}, "a view may get one of these six"},
       {"augment", "affine", FlagKey{&a.effects.affine}, "rotated, sheared, scaled, moved"},
       {"augment", "cutout", IntegerKey{&a.effects.cutout, 0, kMaxImageSide}, "side of the square; 0 = off"},

@@ -2,11 +2,11 @@
 #include "apps/config_reader.h"
 
 #include "apps/atomic_file.h"
+#include "apps/edit_distance.h"
 #include "core/error.h"
 
 #include <algorithm>
 #include <cmath>
-#include <numeric>
 
 namespace pergrad::apps {
 namespace {
@@ -19,25 +19,6 @@ std::string listed(const std::vector<std::string>& choices) {
     out += (out.empty() ? "" : i + 1 == choices.size() ? " or " : ", ") + choices[i];
   }
   return out;
-}
-
-// Insertions, deletions, replacements and swaps of neighbours that lead from a to b (optimal string
-// alignment).
-size_t edit_distance(std::string_view a, std::string_view b) {
-  std::vector<size_t> before, previous(b.size() + 1), current(b.size() + 1);
-  std::iota(previous.begin(), previous.end(), size_t{0});
-  for (size_t i = 1; i <= a.size(); ++i) {
-    current[0] = i;
-    for (size_t j = 1; j <= b.size(); ++j) {
-      current[j] =
-          std::min({previous[j] + 1, current[j - 1] + 1, previous[j - 1] + (a[i - 1] != b[j - 1] ? 1u : 0u)});
-      if (i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1])
-        current[j] = std::min(current[j], before[j - 2] + 1);
-    }
-    before = previous;
-    std::swap(previous, current);
-  }
-  return previous[b.size()];
 }
 
 // The known key nearest to section.name: by name first, then by section. A name from elsewhere costs one.

@@ -103,13 +103,15 @@ fs::path find_data(const std::string& path, const std::string& data_root) {
     PG_CHECK(path_exists(path), "data.path: ", printable(path), " does not exist");
     return path;
   }
+  PG_CHECK(data_root.empty() || is_folder(data_root), "--data-root: ", shown(data_root), ": no such folder");
   std::string looked;
   for (const fs::path& root : data_roots(data_root)) {
     if (path_exists(root / path)) return root / path;
     looked += (looked.empty() ? "" : ", ") + shown(root);
   }
-  throw Error(concat("data.path: no ", printable(path), " in ", looked,
-                     " (--data-root and PERGRAD_DATA say where datasets lie)"));
+  throw Error(
+      concat("data.path: no ", printable(path), " in ", looked,
+             " (--data-root and PERGRAD_DATA say where datasets lie; docs/data.md says how to get them)"));
 }
 
 Split load_dataset(const DataSpec& spec, const std::string& data_root, const Progress& progress) {

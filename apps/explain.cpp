@@ -33,6 +33,8 @@ format = "idx"
 path = "four made-up images"
 mean = [0.5]
 std = [0.25]
+[model]
+name = "linear"
 [augment]
 base = 2
 mix = 1
@@ -70,12 +72,18 @@ Dataset made_up(int64_t examples) {
   return data;
 }
 
-Config example_config(const ExplainOptions& options) {
+Config asked_config(const ExplainOptions& options) {
   Config c = options.config.empty() ? parse_config(kExample, "the example", options.changes)
                                     : load_config(options.config, options.changes);
   PG_CHECK(!c.privacy.non_private, "explain: the config is non-private: there is nothing to explain");
   PG_CHECK(c.privacy.units == "example", "explain: privacy.units is \"", c.privacy.units,
            "\", wanted \"example\"");
+  return c;
+}
+
+// What fits on a screen of a config that was asked for.
+Config example_config(const ExplainOptions& options) {
+  Config c = asked_config(options);
   c.data = parse_config(kExample, "the example").data;
   c.data.examples = kExamples + 1;  // what the public knows: at most so many
   c.pool = {};
@@ -182,7 +190,8 @@ class World {
 class Explanation {
  public:
   explicit Explanation(const ExplainOptions& options)
-      : config_(example_config(options)),
+      : asked_(asked_config(options)),
+        config_(example_config(options)),
         key_(key_from_text(concat("pergrad explain ", config_.train.seed))),
         plan_(plan_of(config_, kExamples, kSide * kSide * kLabels + kLabels)),
         world_(config_, plan_, key_, kExamples),
@@ -214,6 +223,8 @@ class Explanation {
 
   void data() {
     say("One step of DP-SGD with every number, on {} made-up images of 2x2 grey pixels.", kExamples);
+    const std::string smaller = reductions();
+    if (!smaller.empty()) say("Made small enough to read: {}.", smaller);
     chapter("The data", "core/dataset.h");
     for (int64_t id = 0; id < kExamples; ++id) {
       say("  example {}   pixels{}   label {} ({})", id, numbers(world_.data().image(id), "{:3d}"),
@@ -223,6 +234,23 @@ class Explanation {
     say("  A pixel b enters as (b / 255 - {:g}) / {:g}; these two numbers are public, not computed from the "
         "data.",
         config_.data.mean[0], config_.data.deviation[0]);
+  }
+  // What was asked for and is shown smaller.
+  std::string reductions() const {
+    std::string text;
+    const auto add = [&](const char* key, const auto& asked, const auto& shown) {
+      if (asked != shown)
+        text += fmt::format("{}{} {} instead of {}", text.empty() ? "" : ", ", key, shown, asked);
+    };
+    const augment::AugmentSettings &a = asked_.augment, &b = config_.augment;
+    add("base", a.base, b.base);
+    add("pool", a.pool, b.pool);
+    add("mix", a.mix, b.mix);
+    add("cutout", a.effects.cutout, b.effects.cutout);
+    add("crop_padding", a.crop_padding, b.crop_padding);
+    add("expected_batch_size", asked_.train.expected_batch_size, config_.train.expected_batch_size);
+    add("model", asked_.model.name, config_.model.name);
+    return text;
   }
   std::vector<int> copied_bytes(int64_t id) const {
     const auto image = world_.data().image(id);
@@ -434,7 +462,8 @@ class Explanation {
     return values;
   }
 
-  Config config_;
+  Config asked_;   // as the file and the flags say
+  Config config_;  // as it is shown
   Key key_;
   dp::Plan plan_;
   World world_, larger_;

@@ -3,6 +3,7 @@
 
 #include "apps/atomic_file.h"
 #include "apps/checkpoint.h"
+#include "apps/run_folder.h"
 #include "core/error.h"
 #include "dp/ledger.h"
 
@@ -28,6 +29,10 @@ double recorded_delta(const std::string& ledger, const std::string& name) {
 
 LedgerCost cost_of_run(const std::filesystem::path& run_folder) {
   const std::filesystem::path path = run_folder / "ledger.jsonl";
+  PG_CHECK(is_folder(run_folder), shown(run_folder), ": wanted a run's folder");
+  PG_CHECK(path_exists(path) || !path_exists(run_folder / "config.toml") ||
+               !read_run_config(run_folder).privacy.non_private,
+           shown(run_folder), ": was trained without privacy: there is no ledger");
   const std::vector<dp::Phase> phases = dp::read_ledger(path.string());  // verifies
   const std::string text = read_file(path);
   LedgerCost told;

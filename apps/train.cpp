@@ -154,6 +154,8 @@ class Training {
           options_.out.empty() ? default_run_folder(options_.config, config_.train.seed) : options_.out,
           config_);
     PG_CHECK(!options_.out.empty(), "--resume: say which run with --out DIR");
+    PG_CHECK(path_exists(options_.out / "config.toml"), "--resume: ", shown(options_.out),
+             ": there is no run to go on with; leave --resume out to begin one");
     const SpeedConfig before = read_run_config(options_.out).speed;
     if (before.device != config_.speed.device || before.computes_in() != config_.speed.computes_in())
       console_.warning(fmt::format(
@@ -217,8 +219,9 @@ class Training {
                                  dataset_name(train), thousands(train.size()), thousands(split_.test.size()),
                                  train.height, train.width, train.channels, train.label_count));
     const auto& a = config_.augment;
-    console_.message(fmt::format("{}: {} parameters; {} views an example ({} base, {} pool, {} mixed)",
-                                 model_.title(), thousands(model_.parameters().size()), a.views(), a.base,
+    console_.message(fmt::format("{}: {} parameters; {} per example ({} base, {} pool, {} mixed)",
+                                 model_.title(), thousands(model_.parameters().size()),
+                                 a.views() == 1 ? "1 view" : fmt::format("{} views", a.views()), a.base,
                                  a.pool, a.mix));
     if (!compute_plan_.text.empty()) console_.message(compute_plan_.text);
     if (private_) {

@@ -109,10 +109,11 @@ std::string run_text(const AccountQuestion& ask, const Phases& phases) {
   std::string text;
   for (const auto& [sigma, q, steps] : phases)
     text += fmt::format("  noise multiplier {}, sampling rate {}, steps {}\n", shown(sigma), shown(q), steps);
-  return text +
-         fmt::format("  {}, {}\n", substitution(ask) ? "replace one example" : "add or remove one example",
-                     ask.sampling == "without_replacement" ? "batches of a fixed size, without replacement"
-                                                           : "Poisson sampling");
+  const char* drawn = ask.sampling == "without_replacement" ? "batches of a fixed size, without replacement"
+                      : ask.sampling == "full_batch"        ? "all examples in every step"
+                                                            : "Poisson sampling";
+  return text + fmt::format("  {}, {}\n",
+                            substitution(ask) ? "replace one example" : "add or remove one example", drawn);
 }
 
 std::string row(const char* name, const std::string& value, const std::string& note) {

@@ -7,9 +7,9 @@
 //    non-negative numbers: sum >= G^2 (1-u)^(P-1), and r = sqrt(sum), rounded, >= G (1-u)^((P+1)/2).
 // 3. norm_up = r * (1 + (P+8) u): with the two roundings of this line (the factor's at most u, the
 //    product's at most u) norm_up >= G (1 + 4u) for every P <= 2^40: the margin gains (P+8) u, and
-//    (P+1)/2 u + 2u and terms below u are lost.
+//    (P+1)/2 u + 2u and second-order terms, below P u / 4, are lost.
 // 4. scale = 2^F / max(C, norm_up), rounded, <= 2^F / max(C, G (1+4u)) * (1+u).
-// 5. v_i = g_i * scale, rounded, has |v_i| <= |g_i| scale (1+u); nothing underflows (C <= 1e20 and G < 2^144
+// 5. v_i = g_i * scale, rounded, has |v_i| <= |g_i| scale (1+u); nothing underflows (C <= 1e20 and G < 2^148
 //    keep the product above 2^-300). q_i = v_i truncated toward zero has |q_i| <= |v_i|.
 // 6. So ||q|| <= G scale (1+u) <= 2^F (1+u)^2 / (1+4u) < 2^F.  Rounding to nearest would break step 5:
 //    it adds up to half a grid step to every coordinate.

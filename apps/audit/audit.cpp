@@ -204,6 +204,9 @@ AuditResult audit(const AuditOptions& options, apps::Console& console) {
   }
   console.clear();
 
+  std::string verdict = result.passed ? "PASSED" : "FAILED";
+  if (rungs.size() < std::size(kRungs))
+    verdict += fmt::format(" ({} of {} rungs were run)", rungs.size(), std::size(kRungs));
   const dp::Plan& plan = subject.plan;
   const dp::PrivacyCost cost = dp::planned_cost(plan, subject.parameters);
   result.json = {{"passed", result.passed},    {"rungs", rungs},       {"plan_hash", plan.hash()},
@@ -222,8 +225,8 @@ AuditResult audit(const AuditOptions& options, apps::Console& console) {
       "  audit       {} on rungs below; seed {}; a sound program fails one audit in {:.0e}\n\n{}\n"
       "  I have read what was checked, what was found, and what an audit cannot show.\n\n"
       "  name ______________________________   date ______________   signature _______________________\n",
-      PG_VERSION, result.passed ? "PASSED" : "FAILED", plan.hash(), cost.epsilon_upper, plan->delta,
-      plan->noise_multiplier, plan->sampling_rate, apps::thousands(plan->steps), plan->clip_norm, target,
+      PG_VERSION, verdict, plan.hash(), cost.epsilon_upper, plan->delta, plan->noise_multiplier,
+      plan->sampling_rate, apps::thousands(plan->steps), plan->clip_norm, target,
       options.full ? "--full" : "--quick", seed, 1 / std::max(false_alarm, 1e-30), ladder);
   return result;
 }

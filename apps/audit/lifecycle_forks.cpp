@@ -275,11 +275,10 @@ void audit_write_ahead(const Subject& subject, Checks& checks) {
                    "full disk: the ledger is not what it would have been");
   }
   checks.require(refused == 8, "full disk: ", refused, " of 8 releases were refused");
-  checks.found(
-      fmt::format("a release is on the ledger before its noise is drawn ({:.0f} ms before it was done, of "
-                  "which noise takes "
-                  "{:.0f} ms); where the line cannot be written nothing is released",
-                  1e3 * most, 1e3 * noise));
+  checks.found(fmt::format(
+      "a release is on the ledger before its noise is drawn ({:.0f} ms before it was done; drawing "
+      "takes about {:.0f} ms); where the line cannot be written nothing is released",
+      1e3 * most, 1e3 * noise));
 }
 
 }  // namespace pergrad::audit

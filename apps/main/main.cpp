@@ -1,6 +1,7 @@
 // pergrad: sets the libraries up, hands the command line to the verbs, and turns what they throw into one
 // line and an exit status: 0 done, 1 our fault, 2 the user's, 3 privacy.
 #include "apps/atomic_file.h"
+#include "apps/edit_distance.h"
 #include "apps/main/help.h"
 #include "apps/main/verbs.h"
 #include "core/error.h"
@@ -9,9 +10,11 @@
 #include <fmt/format.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <csignal>
 #include <cstdio>
 #include <new>
+#include <optional>
 #include <stdexcept>
 #include <string>
 #include <string_view>
@@ -62,6 +65,27 @@ std::string verbs_of(const CLI::App& app) {
   return text;
 }
 
+// Of the names, the one most like `given`.
+std::string nearest(const std::string& given, const std::vector<std::string>& names) {
+  const auto distance = [&](const std::string& name) { return edit_distance(given, name); };
+  return *std::ranges::min_element(names, {}, distance);
+}
+
+// The first flag that the verb on this command line does not know, and what may have been meant.
+std::optional<std::string> unknown_flag(const CLI::App& app, int argc, char** argv) {
+  const CLI::App* verb = &app;
+  while (!verb->get_subcommands().empty()) verb = verb->get_subcommands().front();
+  std::vector<std::string> known;
+  for (const CLI::Option* option : verb->get_options())
+    for (const std::string& name : option->get_lnames()) known.push_back("--" + name);
+  for (int i = 1; i < argc; ++i) {
+    const std::string word = argv[i], flag = word.substr(0, word.find('='));
+    if (flag.size() > 2 && flag.starts_with("--") && std::ranges::find(known, flag) == known.end())
+      return fmt::format("no flag {}; did you mean {}?", printable(flag), nearest(flag, known));
+  }
+  return std::nullopt;
+}
+
 // One line, whatever the message was made of.
 int fail(int status, const std::string& what) {
   std::string line = what.substr(0, what.find('\n'));
@@ -88,7 +112,7 @@ int main(int argc, char** argv) {
     } catch (const CLI::Success& success) {
       return app.exit(success);
     } catch (const CLI::ParseError& error) {
-      return fail(2, std::string(error.what()) + " (see --help)");
+      return fail(2, unknown_flag(app, argc, argv).value_or(error.what()) + " (see --help)");
     }
     common.action();
     return common.status;

@@ -77,7 +77,7 @@ void add_train(CLI::App& app, Common& common) {
       ->type_name("N");
   train_app->add_option("--max-minutes", options->max_minutes, "stop cleanly after so many minutes")
       ->type_name("MINUTES");
-  train_app->add_option("--max-steps", options->max_steps, "stop cleanly after so many steps")
+  train_app->add_option("--max-steps", options->max_steps, "stop cleanly after so many more steps")
       ->type_name("N");
   train_app->add_flag("--non-private", options->changes.non_private, "no clipping, no noise, no guarantee");
   add_data_root(train_app, common);
@@ -231,6 +231,10 @@ void add_account(CLI::App& app, Common& common) {
               if (!given) throw CLI::RequiredError(name);
             }
           }
+          if (ask->sampling == "full_batch" && asks_for_run &&
+              (sub->count("--sampling-rate") || !phases->empty()))
+            throw CLI::ValidationError(
+                "--sampling full_batch: its sampling rate is 1; leave --sampling-rate and --phase out");
           common.action = [ask, csv, phases, answer, &common] {
             for (const std::string& text : *phases) ask->phases.push_back(parse_phase(text));
             const AccountAnswer result = answer(*ask);
@@ -366,7 +370,7 @@ void add_audit(CLI::App& app, Common& common) {
                    "run folder or config (default: a small net on synthetic images)")
       ->type_name("PATH");
   add_set(audit_app, options->changes);
-  CLI::Option* full = audit_app->add_flag("--full", options->full, "ten minutes of checks in place of one");
+  CLI::Option* full = audit_app->add_flag("--full", options->full, "some minutes of checks in place of one");
   audit_app->add_flag("--quick")->description("one minute of checks; the default")->excludes(full);
   audit_app->add_option("--only", options->only, "this rung alone; once for each")
       ->type_name(one_of(audit::rung_list()))

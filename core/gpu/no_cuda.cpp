@@ -8,7 +8,7 @@ std::string cuda_versions() { return "none"; }
 
 std::unique_ptr<Gpu> make_cuda_gpu(Device device) {
   throw DeviceError(concat("device: ", device.name(),
-                           " is not to be had: this build has no CUDA (build preset cuda, see docs/gpu.md)"));
+                           " is not available: this build has no CUDA (build preset cuda, see docs/gpu.md)"));
 }
 
 }  // namespace pergrad

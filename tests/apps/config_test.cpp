@@ -8,6 +8,8 @@
 #include <gtest/gtest.h>
 
 #include <filesystem>
+#include <fstream>
+#include <iterator>
 #include <set>
 
 namespace pergrad::apps {
@@ -345,6 +347,16 @@ TEST(Config, ReadsAByteOrderMarkAndWindowsLines) {
   std::string text = "\xEF\xBB\xBF" + kSmallest;
   for (size_t at = 0; (at = text.find('\n', at)) != text.npos; at += 2) text.replace(at, 1, "\r\n");
   EXPECT_TRUE(parse_config(text, "w.toml") == small());
+}
+
+// docs/config.md lists every key with its default and what it means.
+TEST(ConfigDocument, ListsEveryKeyAsItIs) {
+  std::ifstream file(PG_SOURCE_DIR "/docs/config.md");
+  const std::string text((std::istreambuf_iterator<char>(file)), std::istreambuf_iterator<char>());
+  const std::string fence = "```toml\n";
+  const size_t begin = text.find(fence) + fence.size();
+  EXPECT_EQ(text.substr(begin, text.find("```", begin) - begin),
+            resolved_toml(parse_config(kSmallest, "smallest")));
 }
 
 }  // namespace
