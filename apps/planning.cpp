@@ -41,11 +41,10 @@ Config rehearsal_of(const Config& config, int64_t batch, int64_t n_examples, int
 
 int64_t chunk_rows(const SpeedConfig& speed, int64_t parameters, int64_t row_numbers, int threads) {
   if (speed.max_examples > 0) return speed.max_examples;
-  // Bytes of rows that a core's own cache keeps, so that the clip does not wait for the memory.
-  const double kept = threads * 1048576.0;
+  constexpr double kEnough = 32 << 20;  // bytes of rows; beyond, starting and joining threads cost nothing
   const double budget = static_cast<double>(speed.max_memory_mb) * 1024 * 1024 / 2;
   const double row = 4.0 * static_cast<double>(parameters + row_numbers);
-  const int64_t useful = std::clamp<int64_t>(static_cast<int64_t>(kept / row), 4 * threads, 1024);
+  const int64_t useful = std::clamp<int64_t>(static_cast<int64_t>(kEnough / row), 4 * threads, 1024);
   const int64_t rows = std::min(useful, static_cast<int64_t>(budget / row));
   return std::max<int64_t>(threads,
                            rows / threads * threads);  // the last thread has as much to do as the first
