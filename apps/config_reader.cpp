@@ -117,7 +117,7 @@ struct FromToml {
   void operator()(const ChoiceKey& key) const { key.set(choose(text(node), key.choices)); }
   void operator()(const NumbersKey& key) const {
     std::vector<double> values;
-    for (const toml::node& entry : array("an array of numbers"))
+    for (const toml::node& entry : array("an array of numbers, such as [0.5]"))
       values.push_back(number(entry, key.range, concat('[', values.size(), ']')));
     *key.value = std::move(values);
   }

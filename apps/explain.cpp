@@ -81,9 +81,9 @@ Config asked_config(const ExplainOptions& options) {
   return c;
 }
 
-// What fits on a screen of a config that was asked for.
-Config example_config(const ExplainOptions& options) {
-  Config c = asked_config(options);
+// As much of it as fits on a screen.
+Config shown_config(const Config& asked) {
+  Config c = asked;
   c.data = parse_config(kExample, "the example").data;
   c.data.examples = kExamples + 1;  // what the public knows: at most so many
   c.pool = {};
@@ -191,7 +191,7 @@ class Explanation {
  public:
   explicit Explanation(const ExplainOptions& options)
       : asked_(asked_config(options)),
-        config_(example_config(options)),
+        config_(shown_config(asked_)),
         key_(key_from_text(concat("pergrad explain ", config_.train.seed))),
         plan_(plan_of(config_, kExamples, kSide * kSide * kLabels + kLabels)),
         world_(config_, plan_, key_, kExamples),

@@ -242,7 +242,10 @@ void RunFolder::write_summary(const nlohmann::ordered_json& summary) {
   write_file_atomically(path_ / "summary.json", json_text(summary, 2));
 }
 
-Config read_run_config(const fs::path& run_folder) { return load_config(run_folder / kConfig); }
+Config read_run_config(const fs::path& run_folder) {
+  PG_CHECK(is_folder(run_folder), shown(run_folder), ": wanted a run's folder");
+  return load_config(run_folder / kConfig);
+}
 
 fs::path default_run_folder(const fs::path& config_file, uint64_t seed) {
   const std::string stem = config_file.stem().native();

@@ -65,10 +65,12 @@ std::string verbs_of(const CLI::App& app) {
   return text;
 }
 
-// Of the names, the one most like `given`.
-std::string nearest(const std::string& given, const std::vector<std::string>& names) {
+// "; did you mean NAME?" with the name most like `given`, if one is.
+std::string did_you_mean(const std::string& given, const std::vector<std::string>& names) {
   const auto distance = [&](const std::string& name) { return edit_distance(given, name); };
-  return *std::ranges::min_element(names, {}, distance);
+  const auto nearest = std::ranges::min_element(names, {}, distance);
+  if (nearest == names.end() || 3 * distance(*nearest) > given.size()) return "";
+  return "; did you mean " + *nearest + "?";
 }
 
 // The first flag that the verb on this command line does not know, and what may have been meant.
@@ -81,7 +83,7 @@ std::optional<std::string> unknown_flag(const CLI::App& app, int argc, char** ar
   for (int i = 1; i < argc; ++i) {
     const std::string word = argv[i], flag = word.substr(0, word.find('='));
     if (flag.size() > 2 && flag.starts_with("--") && std::ranges::find(known, flag) == known.end())
-      return fmt::format("no flag {}; did you mean {}?", printable(flag), nearest(flag, known));
+      return fmt::format("no flag {}{}", printable(flag), did_you_mean(flag, known));
   }
   return std::nullopt;
 }

@@ -20,6 +20,15 @@ double norm_of(const std::vector<double>& v) {
   return std::sqrt(squares);
 }
 
+TEST(Explain, SaysWhatIsShownSmallerThanAsked) {
+  ExplainOptions options;
+  EXPECT_EQ(explain(options).text.find("instead of"), std::string::npos);
+  options.changes.set = {"augment.base=8", "augment.crop_padding=4"};
+  EXPECT_NE(explain(options).text.find(
+                "Made small enough to read: base 2 instead of 8, crop_padding 1 instead of 4."),
+            std::string::npos);
+}
+
 // The chain of one step, recomputed from the numbers that are printed.
 void expect_sums_up(const Json& json) {
   const auto& plan = json.at("plan");

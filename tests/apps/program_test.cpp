@@ -159,6 +159,12 @@ TEST(Program, BadInputIsOneLine) {
   std::string ledger = slurp(folder / "used" / "ledger.jsonl");
   ledger[ledger.size() / 2] ^= 1;
   spill(folder / "tampered" / "ledger.jsonl", ledger);
+  ASSERT_EQ(
+      run(folder, {"train", config, "--out", folder / "free", "--max-steps", "1", "--non-private"}).status,
+      0);
+  std::string relative = slurp(config);
+  relative.replace(relative.find((folder / "toy").string()), (folder / "toy").string().size(), "toy");
+  spill(folder / "relative.toml", relative);
 
   struct Case {
     std::vector<std::string> arguments;
@@ -174,7 +180,7 @@ TEST(Program, BadInputIsOneLine) {
       {{"train", config, "--colour"}, 2, "--colour"},
       {{"train", config, "--out", used}, 2, "used"},
       {{"train", config, "--resume"}, 2, "--out"},
-      {{"train", config, "--resume", "--out", (folder / "nowhere").string()}, 2, "nowhere"},
+      {{"train", config, "--resume", "--out", (folder / "nowhere").string()}, 2, "no run to go on with"},
       {{"train", config, "--resume", "--out", used, "--set", "train.learning_rate=3"},
        2,
        "train.learning_rate"},
@@ -191,6 +197,20 @@ TEST(Program, BadInputIsOneLine) {
       {{"train", config, "--set", "model.layers=[\"classifier\", \"relu\"]"}, 2, "classifier"},
       {{"train", config, "--set", "model.layers=[\"convolve 3\", \"classifier\"]"}, 2, "convolve"},
       {{"train", config, "--set", "model.name=resnet"}, 2, "resnet"},
+      {{"train", config, "--max-minute", "1"}, 2, "no flag --max-minute; did you mean --max-minutes?"},
+      {{"account", "epsilon", "--sigma", "4"}, 2, "no flag --sigma (see"},
+      {{"train", config, "--device", "gpu"}, 2, "--set speed.device: got"},
+      {{"train", config, "--set", "privacy.sampling=shuffle"}, 2, "--set privacy.sampling: got"},
+      {{"train", (folder / "relative.toml").string(), "--data-root", (folder / "none").string()},
+       2,
+       "--data-root: "},
+      {{"report", config}, 2, "wanted a run's folder"},
+      {{"account", "ledger", config}, 2, "wanted a run's folder"},
+      {{"account", "ledger", (folder / "free").string()}, 2, "was trained without privacy"},
+      {{"account", "epsilon", "--noise-multiplier", "1", "--sampling-rate", "0.1", "--steps", "9", "--delta",
+        "1e-5", "--sampling", "full_batch"},
+       2,
+       "--sampling full_batch"},
       {{"evaluate", (folder / "nowhere").string()}, 2, "nowhere"},
       {{"evaluate", config}, 2, ""},
       {{"evaluate", used, "--ema", "--raw"}, 2, "--"},
