@@ -310,7 +310,7 @@ BenchResult bench_accountant(Console& console) {
   };
   const auto add_interval = [&](const std::string& what, const Phase& phase, double delta, double precision) {
     Interval epsilon;
-    console.progress(what);
+    console.progress(fmt::format("accountant: row {}", result.json["rows"].size() + 1));
     const double seconds =
         median_seconds(0.2, [&] { epsilon = epsilon_interval({phase}, delta, precision); });
     add_row(what, epsilon, seconds);
@@ -322,7 +322,7 @@ BenchResult bench_accountant(Console& console) {
   add_interval("sigma 1, q 1e-4, 100,000 steps, delta 1e-6", rare, 1e-6, 1e-4);
   add_interval("the same, precision 1e-6", rare, 1e-6, 1e-6);
   double sigma = 0, rdp = 0;
-  console.progress("noise multiplier for epsilon 8");
+  console.progress("accountant: a noise multiplier");
   const double calibration =
       median_seconds(0.2, [&] { sigma = noise_multiplier_for(8, 1e-5, 0.08192, 2500); });
   add_row("noise multiplier for epsilon 8, q 0.08192, 2,500 steps",

@@ -22,6 +22,7 @@ namespace fs = std::filesystem;
 namespace pergrad::apps {
 namespace {
 
+constexpr const char* kAnyFormat = "pergrad checkpoint ";
 constexpr const char* kFormat = "pergrad checkpoint 1";
 constexpr const char* kNextFile = "checkpoint.next.safetensors";
 const std::string kEma = "ema.";
@@ -43,9 +44,10 @@ void seal(std::string& bytes) {
 Safetensors read_sealed(const fs::path& path) {
   Safetensors file(read_file(path), shown(path));
   const auto format = file.metadata().find("format_version");
-  PG_CHECK_AS(FormatError, format != file.metadata().end() && format->second == kFormat, shown(path),
-              ": not a checkpoint of this program, wanted ", kFormat,
-              " (evaluate --config takes weights of another program)");
+  PG_CHECK_AS(FormatError, format != file.metadata().end(), shown(path),
+              ": not a checkpoint of this program; weights of another one are for evaluate --config");
+  PG_CHECK_AS(FormatError, format->second == kFormat, shown(path), ": is \"", printable(format->second),
+              "\", wanted ", kFormat);
   const auto checksum = file.metadata().find("checksum");
   PG_CHECK_AS(FormatError, checksum != file.metadata().end(), shown(path), ": has no checksum");
   std::string bytes = file.file();
@@ -266,8 +268,7 @@ CheckpointRead load_checkpoint(const fs::path& path, Parameters& parameters, Ema
   if (optimizer) {
     std::set<std::string> known;
     for (const auto& [name, value] : optimizer->state()) {
-      state.push_back(
-          Tensor::of<float>(value.shape(), floats_in(opened.file, kOptimizer + name, value.shape())));
+      state.push_back(Tensor::of<float>(value.shape(), opened.file.floats(kOptimizer + name, value.shape())));
       known.insert(kOptimizer + name);
     }
     for (const auto& entry : opened.file.entries())
@@ -286,10 +287,9 @@ CheckpointRead load_checkpoint(const fs::path& path, Parameters& parameters, Ema
   return read;
 }
 
-void load_plain_weights(const fs::path& path, Parameters& parameters) {
-  const Safetensors file(read_file(path), shown(path));
+void load_plain_weights(const Safetensors& file, Parameters& parameters) {
   const auto format = file.metadata().find("format_version");
-  PG_CHECK(format == file.metadata().end() || format->second != kFormat, shown(path),
+  PG_CHECK(format == file.metadata().end() || !format->second.starts_with(kAnyFormat), file.name(),
            ": is a checkpoint, which has a config of its own");
   check_no_unknown(file, parameters, false);
   parameters.assign(weights_in(file, "", parameters));

@@ -10,6 +10,7 @@
 // 4. A checksum over the whole file is in its metadata: a file that was cut or changed is not a checkpoint.
 #pragma once
 
+#include "apps/safetensors.h"
 #include "layers/ema.h"
 #include "layers/optimizer.h"
 #include "layers/parameters.h"
@@ -65,6 +66,6 @@ CheckpointRead load_checkpoint(const std::filesystem::path& path, Parameters& pa
 CheckpointRead load_weights(const std::filesystem::path& path, Parameters& parameters, bool averaged);
 // Weights that another program wrote, as safetensors.torch.save_file does: every parameter under its name in
 // PyTorch's layout, and nothing else.   THROWS: Error, FormatError as above; nothing was changed then.
-void load_plain_weights(const std::filesystem::path& path, Parameters& parameters);
+void load_plain_weights(const Safetensors& file, Parameters& parameters);
 
 }  // namespace pergrad::apps

@@ -151,7 +151,7 @@ Config finish(const toml::table& file, const std::string& name, const ConfigChan
   } catch (const FormatError& error) {  // "section.key: ..."
     const std::string text = error.what();
     const bool from_flag = reader.was_overridden(text.substr(0, text.find(':')));
-    throw FormatError(concat(from_flag ? "--set " : name + ": ", text));
+    throw FormatError(concat(from_flag ? "command line" : name, ": ", text));
   }
   return config;
 }

@@ -3,7 +3,7 @@
 // On a terminal progress is one line that is written over; elsewhere a plain line now and then.
 #pragma once
 
-#include "apps/data_progress.h"
+#include "apps/progress.h"
 
 #include <chrono>
 #include <cstdint>

@@ -3,7 +3,7 @@
 // red, green, blue planes. A file holds as many records as its size says.
 #pragma once
 
-#include "apps/data_progress.h"
+#include "apps/progress.h"
 #include "core/dataset.h"
 
 #include <cstdint>

@@ -2,7 +2,7 @@
 // http://yann.lecun.com/exdb/mnist/: big-endian 32-bit numbers, then bytes.
 #pragma once
 
-#include "apps/data_progress.h"
+#include "apps/progress.h"
 #include "core/dataset.h"
 
 #include <cstdint>

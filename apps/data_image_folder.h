@@ -1,7 +1,7 @@
 // Folders of JPEG and PNG images, one folder a class.
 #pragma once
 
-#include "apps/data_progress.h"
+#include "apps/progress.h"
 #include "core/dataset.h"
 
 #include <cstdint>

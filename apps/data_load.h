@@ -6,7 +6,7 @@
 //    the format, from its file of names, from the folders' names or from the description.
 #pragma once
 
-#include "apps/data_progress.h"
+#include "apps/progress.h"
 #include "core/dataset.h"
 
 #include <cstdint>

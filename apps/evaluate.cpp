@@ -5,6 +5,7 @@
 #include "apps/atomic_file.h"
 #include "apps/checkpoint.h"
 #include "apps/config.h"
+#include "apps/safetensors.h"
 #include "apps/scoring.h"
 
 #include <fmt/format.h>
@@ -101,9 +102,12 @@ EvaluateResult evaluate_checkpoint(const EvaluateOptions& options, Console& cons
 EvaluateResult evaluate_plain_weights(const EvaluateOptions& options, Console& console) {
   PG_CHECK(options.averaged && options.raw, "--ema, --raw: ", shown(options.path),
            " has one set of weights, leave them out");
-  const Config config = load_config(options.config);
+  PG_CHECK(!is_folder(options.path), shown(options.path),
+           ": is a folder, wanted a file of weights (a run has a config of its own: leave --config out)");
+  const Safetensors weights(read_file(options.path), shown(options.path));
+  const Config config = load_config(*options.config);
   Evaluation evaluation(config, test_set_of(config, options.data_root, console), options, console);
-  load_plain_weights(options.path, evaluation.parameters());
+  load_plain_weights(weights, evaluation.parameters());
   evaluation.measure("", "weights of another program");
   return evaluation.result("weights", options.path, std::nullopt);
 }
@@ -111,8 +115,7 @@ EvaluateResult evaluate_plain_weights(const EvaluateOptions& options, Console& c
 }  // namespace
 
 EvaluateResult evaluate(const EvaluateOptions& options, Console& console) {
-  return options.config.empty() ? evaluate_checkpoint(options, console)
-                                : evaluate_plain_weights(options, console);
+  return options.config ? evaluate_plain_weights(options, console) : evaluate_checkpoint(options, console);
 }
 
 }  // namespace pergrad::apps

@@ -6,13 +6,14 @@
 #include <nlohmann/json.hpp>
 
 #include <filesystem>
+#include <optional>
 #include <string>
 
 namespace pergrad::apps {
 
 struct EvaluateOptions {
-  std::filesystem::path path;    // a run's folder, a checkpoint file, or with `config` a file of weights
-  std::filesystem::path config;  // --config: model and data of weights that another program wrote
+  std::filesystem::path path;  // a run's folder, a checkpoint file, or with `config` a file of weights
+  std::optional<std::filesystem::path> config;  // --config: model and data of weights of another program
   std::string data_root;
   bool averaged = true;  // --raw alone clears it
   bool raw = true;       // --ema alone clears it

@@ -244,6 +244,7 @@ void RunFolder::write_summary(const nlohmann::ordered_json& summary) {
 
 Config read_run_config(const fs::path& run_folder) {
   PG_CHECK(is_folder(run_folder), shown(run_folder), ": wanted a run's folder");
+  PG_CHECK(path_exists(run_folder / kConfig), shown(run_folder), ": holds no run (no ", kConfig, " in it)");
   return load_config(run_folder / kConfig);
 }
 

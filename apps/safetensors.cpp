@@ -207,4 +207,17 @@ const Safetensors::Entry* Safetensors::find(const std::string& name) const {
   return found == index_.end() ? nullptr : &entries_[found->second];
 }
 
+std::vector<float> Safetensors::floats(const std::string& name, const Shape& shape) const {
+  const Entry* entry = find(name);
+  PG_CHECK_AS(FormatError, entry, name_, ": \"", name, "\" is missing, wanted ", to_string(shape));
+  PG_CHECK_AS(FormatError, entry->type == ArrayType::f32, name_, ": \"", name, "\" is ", name_of(entry->type),
+              ", wanted F32");
+  PG_CHECK_AS(FormatError, entry->shape == shape, name_, ": \"", name, "\" is ", to_string(entry->shape),
+              ", the model has ", to_string(shape));
+  const std::string_view bytes = bytes_of(*entry);
+  std::vector<float> values(bytes.size() / sizeof(float));
+  std::memcpy(values.data(), bytes.data(), bytes.size());
+  return values;
+}
+
 }  // namespace pergrad::apps

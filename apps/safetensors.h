@@ -54,6 +54,8 @@ class Safetensors {
   std::string_view bytes_of(const Entry& entry) const {
     return std::string_view(bytes_).substr(entry.begin, entry.end - entry.begin);
   }
+  // An array of F32 of exactly this shape.   THROWS: FormatError saying what is there instead.
+  std::vector<float> floats(const std::string& name, const Shape& shape) const;
   // The whole file.
   const std::string& file() const { return bytes_; }
 

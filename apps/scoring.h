@@ -1,7 +1,7 @@
 // Accuracy on a test set, of raw and averaged weights.
 #pragma once
 
-#include "apps/data_progress.h"
+#include "apps/progress.h"
 #include "augment/normalisation.h"
 #include "core/dataset.h"
 #include "layers/model_gradients.h"

@@ -55,8 +55,6 @@ void add_in_torch_layout(const std::string& prefix, const Parameters& parameters
   }
 }
 
-// One array of a file, of exactly this shape.   THROWS: FormatError.
-std::vector<float> floats_in(const Safetensors& file, const std::string& name, const Shape& shape);
 // All parameters, read back: [P] on the processor, of arrays named prefix + parameter's name.
 //   THROWS: FormatError naming what is missing or has another shape or type.
 Tensor weights_in(const Safetensors& file, const std::string& prefix, const Parameters& parameters);

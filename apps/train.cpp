@@ -129,9 +129,7 @@ class Training {
       if (finished || step_ == last || !stopped_by.empty() || (every > 0 && step_ % every == 0)) save();
       if (!stopped_by.empty()) break;
     }
-    const double seconds = seconds_since(begin);
-    console_.clear();
-    return finish(seconds, step_ - first, stopped_by);
+    return finish(seconds_since(begin), step_ - first, stopped_by);
   }
 
  private:
@@ -154,8 +152,6 @@ class Training {
           options_.out.empty() ? default_run_folder(options_.config, config_.train.seed) : options_.out,
           config_);
     PG_CHECK(!options_.out.empty(), "--resume: say which run with --out DIR");
-    PG_CHECK(path_exists(options_.out / "config.toml"), "--resume: ", shown(options_.out),
-             ": there is no run to go on with; leave --resume out to begin one");
     const SpeedConfig before = read_run_config(options_.out).speed;
     if (before.device != config_.speed.device || before.computes_in() != config_.speed.computes_in())
       console_.warning(fmt::format(
@@ -483,7 +479,9 @@ class Training {
 
 TrainResult train(const TrainOptions& options, Console& console) {
   Training training(options, console);
-  return training.run();
+  TrainResult result = training.run();
+  console.clear();
+  return result;
 }
 
 }  // namespace pergrad::apps

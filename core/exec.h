@@ -11,8 +11,9 @@
 #define PG_HD
 #endif
 
-// The same code for wider registers, chosen when the program starts; same operations, same bits.
-#if defined(__x86_64__) && defined(__gnu_linux__) && !PG_SANITIZED && !__CUDACC__ && !__clang__
+// The same code for wider registers, chosen when the program starts; same operations, same bits (g++ only).
+#if defined(__x86_64__) && defined(__gnu_linux__) && !defined(PG_SANITIZED) && !defined(__CUDACC__) && \
+    !defined(__clang__)
 #define PG_CLONES __attribute__((target_clones("default", "arch=x86-64-v3", "arch=x86-64-v4")))
 #else
 #define PG_CLONES
@@ -26,8 +27,7 @@ namespace pergrad {
 
 #if !defined(__CUDACC__)
 struct CpuExec {
-  // Threads to use; results never depend on it.
-  int threads = 1;
+  int threads = 1;  // to use; results never depend on it
 
   // f(i) for i in [0, n), in any order; f must not throw and writes only what belongs to i.
   template <class F>

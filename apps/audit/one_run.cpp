@@ -208,14 +208,12 @@ void audit_one_run(const Subject& subject, Checks& checks) {
   checks.require(dp::spent_cost(ledger, plan->delta).releases == plan->steps, "the ledger holds ",
                  dp::spent_cost(ledger, plan->delta).releases, " releases after ", plan->steps, " steps");
   checks.found(fmt::format(
-      "A run of {} steps on {} images{} and {} canaries, {} of them in, with the subject's clip norm, noise "
-      "multiplier {:.4g}{} and sampling rate {:.4g}, is accounted for as epsilon {:.3f} at delta {:g}",
+      "A run of {} steps on {} images{} and {} canaries, {} of them in, with the subject's clip norm, "
+      "noise multiplier {:.4g} (the subject: {:.4g}) and sampling rate {:.4g} (the subject: {:.4g}), is "
+      "accounted for as epsilon {:.3f} at delta {:g}",
       plan->steps, sizes.images, sizes.one_view ? ", one view each," : "", sizes.canaries,
-      canaries.members.size(), plan->noise_multiplier,
-      sizes.sigma != subject.plan->noise_multiplier
-          ? fmt::format(" (the subject: {:.4g})", subject.plan->noise_multiplier)
-          : "",
-      plan->sampling_rate, stated, plan->delta));
+      canaries.members.size(), plan->noise_multiplier, subject.plan->noise_multiplier, plan->sampling_rate,
+      subject.plan->sampling_rate, stated, plan->delta));
 
   // How many are guessed is settled before the run: each number has its share of the level.
   const int64_t m = sizes.canaries;

@@ -33,7 +33,7 @@ const std::vector<VerbHelp>& table() {
         "pergrad train configs/fashion_mnist_dpmix.toml --out runs/mine --resume"},
        "a privacy check failed, such as a ledger that does not verify: nothing more was released"},
       {"evaluate",
-       "accuracy of a run or checkpoint on its test set",
+       "accuracy of a run, a checkpoint or PyTorch's weights on a test set",
        "measured, however good or bad",
        {"pergrad evaluate runs/mine", "pergrad evaluate runs/mine/checkpoint.safetensors --ema --json",
         "pergrad evaluate from_pytorch.safetensors --config configs/own/nonprivate_cifar10_wrn16_4.toml"}},

@@ -73,14 +73,16 @@ std::string did_you_mean(const std::string& given, const std::vector<std::string
   return "; did you mean " + *nearest + "?";
 }
 
-// The first flag that the verb on this command line does not know, and what may have been meant.
-std::optional<std::string> unknown_flag(const CLI::App& app, int argc, char** argv) {
+// A verb without the one below it that it wants, or the first flag that the verb does not know.
+std::optional<std::string> unknown_word(const CLI::App& app, int argc, char** argv) {
   const CLI::App* verb = &app;
   while (!verb->get_subcommands().empty()) verb = verb->get_subcommands().front();
+  if (verb != &app && !verb->get_subcommands({}).empty())
+    return fmt::format("{}: wanted {}", verb->get_name(), verbs_of(*verb));
   std::vector<std::string> known;
   for (const CLI::Option* option : verb->get_options())
     for (const std::string& name : option->get_lnames()) known.push_back("--" + name);
-  for (int i = 1; i < argc; ++i) {
+  for (int i = 1; i < argc && std::string_view(argv[i]) != "--"; ++i) {
     const std::string word = argv[i], flag = word.substr(0, word.find('='));
     if (flag.size() > 2 && flag.starts_with("--") && std::ranges::find(known, flag) == known.end())
       return fmt::format("no flag {}{}", printable(flag), did_you_mean(flag, known));
@@ -114,7 +116,7 @@ int main(int argc, char** argv) {
     } catch (const CLI::Success& success) {
       return app.exit(success);
     } catch (const CLI::ParseError& error) {
-      return fail(2, unknown_flag(app, argc, argv).value_or(error.what()) + " (see --help)");
+      return fail(2, unknown_word(app, argc, argv).value_or(error.what()) + " (see --help)");
     }
     common.action();
     return common.status;

@@ -149,6 +149,22 @@ TEST(Program, BenchStepOnASmallModel) {
   EXPECT_FALSE(one_side.json().contains("nonprivate_views_per_second"));
 }
 
+TEST(Program, AnAuditOfSomeRungsSaysSo) {
+  const TempFolder folder;
+  const Outcome done = run(folder, {"audit", "--only", "plan"});
+  EXPECT_EQ(done.status, 0) << done.err;
+  EXPECT_NE(done.out.find("audit PASSED (1 of 8 rungs were run)"), std::string::npos) << done.out;
+}
+
+TEST(Program, FullBatchesAreNotCalledPoisson) {
+  const TempFolder folder;
+  const Outcome done = run(folder, {"account", "epsilon", "--noise-multiplier", "9", "--steps", "3", "--delta", "1e-5",
+                                    "--sampling", "full_batch"});
+  EXPECT_EQ(done.status, 0) << done.err;
+  EXPECT_NE(done.out.find("all examples in every step"), std::string::npos) << done.out;
+  EXPECT_EQ(done.out.find("Poisson"), std::string::npos) << done.out;
+}
+
 // What a user can get wrong on the command line: exit status 2 (3 where privacy is at stake), one line.
 TEST(Program, BadInputIsOneLine) {
   const TempFolder folder;
@@ -180,7 +196,7 @@ TEST(Program, BadInputIsOneLine) {
       {{"train", config, "--colour"}, 2, "--colour"},
       {{"train", config, "--out", used}, 2, "used"},
       {{"train", config, "--resume"}, 2, "--out"},
-      {{"train", config, "--resume", "--out", (folder / "nowhere").string()}, 2, "no run to go on with"},
+      {{"train", config, "--resume", "--out", (folder / "nowhere").string()}, 2, "wanted a run's folder"},
       {{"train", config, "--resume", "--out", used, "--set", "train.learning_rate=3"},
        2,
        "train.learning_rate"},
@@ -199,8 +215,9 @@ TEST(Program, BadInputIsOneLine) {
       {{"train", config, "--set", "model.name=resnet"}, 2, "resnet"},
       {{"train", config, "--max-minute", "1"}, 2, "no flag --max-minute; did you mean --max-minutes?"},
       {{"account", "epsilon", "--sigma", "4"}, 2, "no flag --sigma (see"},
-      {{"train", config, "--device", "gpu"}, 2, "--set speed.device: got"},
-      {{"train", config, "--set", "privacy.sampling=shuffle"}, 2, "--set privacy.sampling: got"},
+      {{"account", "eps", "--noise-multiplier", "4"}, 2, "account: wanted epsilon, delta,"},
+      {{"train", config, "--device", "gpu"}, 2, "command line: speed.device: got"},
+      {{"train", config, "--set", "privacy.sampling=shuffle"}, 2, "command line: privacy.sampling: got"},
       {{"train", (folder / "relative.toml").string(), "--data-root", (folder / "none").string()},
        2,
        "--data-root: "},

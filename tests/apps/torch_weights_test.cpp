@@ -24,7 +24,7 @@ struct Golden {
   Model model{wide_resnet_settings(10, 1, 4), {kSide, kSide, kChannels}, kLabels};
   Golden() {
     model.parameters().allocate(DType::f32, Key{});
-    apps::load_plain_weights(kWeights, model.parameters());
+    apps::load_plain_weights(apps::Safetensors(slurp(kWeights), "golden"), model.parameters());
   }
 };
 
@@ -140,10 +140,10 @@ TEST(TorchWeights, WhatDoesNotFitIsRefused) {
                          {{in("shape"), "--config", toml}, "\"" + bias + "\" is [2,2], the model has [4]"},
                          {{in("f64"), "--config", toml}, "\"" + bias + "\" is F64, wanted F32"},
                          {{checkpoint, "--config", toml}, "is a checkpoint, which has a config of its own"},
-                         {{in("run"), "--config", toml}, in("run")},
+                         {{in("run"), "--config", toml}, "is a folder, wanted a file of weights"},
                          {{in("good.safetensors"), "--config", toml, "--ema"}, "one set of weights"},
                          {{in("good.safetensors"), "--config", in("nowhere.toml")}, "nowhere.toml"},
-                         {{in("good.safetensors")}, "not a checkpoint of this program"},
+                         {{in("good.safetensors")}, "weights of another one are for evaluate --config"},
                          {{kWeights.string(), "--config", toml}, "is not in the model"}}) {
     std::vector<std::string> arguments = {"evaluate"};
     arguments.insert(arguments.end(), c.arguments.begin(), c.arguments.end());

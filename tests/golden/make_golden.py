@@ -19,6 +19,7 @@ import torch.nn.functional as F
 from safetensors.torch import save_file
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "tools"))
+from peer_models import WideResNet as PeerShapes  # noqa: E402
 from wide_resnet_torch import WideResNet  # noqa: E402
 
 torch.set_default_dtype(torch.float64)
@@ -81,6 +82,8 @@ if __name__ == "__main__":
           f"Python {sys.version.split()[0]}")
     print("# gradient NAME SIZE SUM SUM_OF_SQUARES SUM_TIMES_WAVE then pairs INDEX VALUE")
     write_model(10, 1, 4, 12, 3, 5, 3, 2)
+    shapes = PeerShapes(depth=10, width=1, groups=4, labels=5).parameter_shapes()
     weights = with_waves(WideResNet(10, 1, 4, 3, 5)).float().state_dict()
+    assert [(k, tuple(v.shape)) for k, v in weights.items()] == list(shapes.items())
     save_file(weights, Path(__file__).with_name("wide_resnet.safetensors"))
     write_model(16, 1, 16, 10, 1, 4, 2, 3)

@@ -1,5 +1,5 @@
 """Every command in a block of a document, and every example of `pergrad VERB --help`, is run here on small data, or
-ELSEWHERE says what runs it.
+ELSEWHERE says what runs it. (Lines that say what can be written, with [--flags], a|b or place holders, are docs_test's.)
 
 Commands run in the order of the text, in a folder of their own that looks like the repository's. The environment's
 PERGRAD says where the program is.
@@ -130,7 +130,7 @@ class Folder:
     def run(self, command):
         environment = os.environ | {"PATH": f"{self.root}/bin:{os.environ['PATH']}", "HOME": str(self.root / "home"),
                                     "PERGRAD_DATA": str(self.root / "data")}
-        return subprocess.run(["bash", "-ec", command], cwd=self.root, env=environment, capture_output=True, text=True,
+        return subprocess.run(["bash", "-eo", "pipefail", "-c", command], cwd=self.root, env=environment, capture_output=True, text=True,
                               timeout=200)
 
 
@@ -140,6 +140,7 @@ class Commands(unittest.TestCase):
         with tempfile.TemporaryDirectory() as name:
             folder = Folder(pathlib.Path(name))
             for command, place in found.items():
+                command = re.sub(r"^source <\((.*)\)$", r"\1 > sourced && source sourced", command)
                 if command in ELSEWHERE:
                     continue
                 with self.subTest(place=place, command=command):

@@ -1,4 +1,4 @@
-// Progress of a slow load: what is being done, how much of it is done, called seldom.
+// Progress of what takes a while: what is being done, how much of it is done, called seldom.
 #pragma once
 
 #include <chrono>
@@ -10,11 +10,11 @@
 namespace pergrad::apps {
 
 // Called with what is being done ("decoding cifar10 (train)"), how many are done and how many there are.
-// Always from the thread that called the loader; may throw, which ends the load.
+// Always from the thread that called the slow function.
 using Progress = std::function<void(std::string_view what, int64_t done, int64_t total)>;
 
-// Calls a Progress at most five times a second, and not at all in the first second, so that a quick load is
-// silent. The last call (done == total) comes only if an earlier one did.
+// Calls a Progress at most five times a second, and not at all in the first second, so that what is quick
+// is silent. The last call (done == total) comes only if an earlier one did.
 class ProgressMeter {
  public:
   ProgressMeter(const Progress& report, std::string what, int64_t total)
