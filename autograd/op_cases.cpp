@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cmath>
 #include <numeric>
 
 namespace pergrad {
@@ -138,7 +139,8 @@ OpCase group_norm_case(int64_t height, int64_t width, int64_t channels, int64_t 
 }
 
 // An op of inputs alone.
-OpCase plain(std::string op, std::string name, std::vector<Operand> inputs, bool multilinear, Record record) {
+OpCase plain(std::string op, std::string name, std::vector<Operand> inputs, bool multilinear,
+             const Record& record) {
   OpCase c;
   c.op = op;
   c.name = std::move(name);
@@ -270,7 +272,7 @@ void fill(Tensor& t, Fill how, PhiloxStream random) {
       for (double& x : v) x = (0.1 + random.uniform()) * (random.below(2) ? 1 : -1);
       break;
     case Fill::distinct:
-      std::iota(v.begin(), v.end(), -static_cast<double>(t.size() / 2));
+      std::iota(v.begin(), v.end(), -std::floor(0.5 * static_cast<double>(t.size())));
       for (size_t i = v.size(); i > 1; --i) std::swap(v[i - 1], v[random.below(static_cast<uint32_t>(i))]);
       for (double& x : v) x *= 0.02;
       break;

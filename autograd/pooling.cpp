@@ -3,6 +3,7 @@
 #include "autograd/ops.h"
 
 #include <algorithm>
+#include <cmath>
 
 namespace pergrad {
 namespace {
@@ -239,7 +240,7 @@ Var max_pool(Tape& tape, Var x, int64_t size, int64_t stride) {
       for (int64_t c = 0; c < channels; ++c) {
         const T v = in[c], top = best[c];
         const int32_t who = winner[c];
-        const bool wins = (v > top) | (v != v);  // NaN wins, and stays NaN
+        const bool wins = (v > top) | std::isnan(v);  // NaN wins, and stays NaN
         best[c] = wins ? v : top;
         winner[c] = wins ? here : who;
       }

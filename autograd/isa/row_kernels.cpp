@@ -187,7 +187,7 @@ void classify(const float* x, const float* w, const float* bias, int64_t views, 
           sum[k][i] += x[k * run + f] * load(w + (k * run + f) * labels + i * kLanes);
     for (int64_t l = 0; l < labels; ++l) {
       float total = bias[l];
-      for (int k = 0; k < kChains; ++k) total += sum[k][l / kLanes][l % kLanes];
+      for (const auto& chain : sum) total += chain[l / kLanes][l % kLanes];
       for (int64_t f = kChains * run; f < features; ++f) total += x[f] * w[f * labels + l];
       y[l] = total;
     }

@@ -28,7 +28,7 @@ Gpu& Gpu::of(Device device) {
   return *gpu;
 }
 
-void Gpu::submit(std::function<void()>) {
+void Gpu::submit(std::function<void()>) {  // NOLINT(performance-unnecessary-value-param): as it is overridden
   throw DeviceError(concat("gpu: ", device_.name(), " runs no work of the processor"));
 }
 

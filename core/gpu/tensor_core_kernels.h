@@ -30,7 +30,7 @@ struct TensorCoreWeightGradient {
   static constexpr int kRows = kWidth == 32 || (kStride == 2 && kWidth == 16) ? 4 : 8;  // of a band of output
   static constexpr int kPixels = kRows * kWidth;
   // A 1x1 kernel skips the pixels that it does not read; others stage them.
-  static constexpr int kStep = kKernel == 1 ? 1 : kStride;
+  static constexpr int kStep = kKernel == 1 ? 1 : kStride;  // NOLINT(bugprone-branch-clone)
   static constexpr int kXRows = (kRows - 1) * kStep + kKernel, kXColumns = (kWidth - 1) * kStep + kKernel;
   static constexpr int kXPixel = kCi * 2, kYPixel = kCo * 2;  // bytes
   static constexpr int kXChunks = kXPixel / 16, kYChunks = kYPixel / 16;

@@ -158,8 +158,8 @@ TEST(Program, AnAuditOfSomeRungsSaysSo) {
 
 TEST(Program, FullBatchesAreNotCalledPoisson) {
   const TempFolder folder;
-  const Outcome done = run(folder, {"account", "epsilon", "--noise-multiplier", "9", "--steps", "3", "--delta", "1e-5",
-                                    "--sampling", "full_batch"});
+  const Outcome done = run(folder, {"account", "epsilon", "--noise-multiplier", "9", "--steps", "3",
+                                    "--delta", "1e-5", "--sampling", "full_batch"});
   EXPECT_EQ(done.status, 0) << done.err;
   EXPECT_NE(done.out.find("all examples in every step"), std::string::npos) << done.out;
   EXPECT_EQ(done.out.find("Poisson"), std::string::npos) << done.out;
