@@ -28,8 +28,8 @@ ChoiceKey choice(Enum* value, std::vector<std::string> choices) {
 
 bool Interval::contains(double x) const {
   const std::string shape = text;
-  const bool open_low = shape.starts_with("above") || shape.find('(') != shape.npos;
-  const bool open_high = shape.find(')') != shape.npos;
+  const bool open_low = shape.starts_with("above") || shape.find('(') != std::string::npos;
+  const bool open_high = shape.find(')') != std::string::npos;
   return std::isfinite(x) && (open_low ? x > low : x >= low) && (open_high ? x < high : x <= high);
 }
 
@@ -183,7 +183,7 @@ std::string toml_of(const std::string& text) {
 std::string toml_of(double value) {
   char text[40];
   const std::string shortest(text, std::to_chars(text, text + sizeof text, value).ptr);
-  return shortest.find_first_of(".e") == shortest.npos ? shortest + ".0" : shortest;
+  return shortest.find_first_of(".e") == std::string::npos ? shortest + ".0" : shortest;
 }
 
 namespace {

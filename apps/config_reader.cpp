@@ -134,7 +134,7 @@ toml::table parse_value(const std::string& text, bool wants_text) {
   if (!wants_text || quoted) {
     try {
       toml::table parsed = toml::parse("value = " + text, std::string_view("--set"));
-      if (parsed.size() == 1 && text.find('\n') == text.npos) return parsed;
+      if (parsed.size() == 1 && text.find('\n') == std::string::npos) return parsed;
     } catch (const toml::parse_error& error) {
       PG_CHECK_AS(FormatError, !quoted && !text.starts_with('[') && !text.starts_with('{'), "--set ",
                   printable(text), ": ", printable(error.description()));
@@ -166,7 +166,7 @@ void ConfigReader::read(const toml::table& file, const std::string& name) {
 
 void ConfigReader::override_with(const std::string& text) {
   const size_t equals = text.find('='), dot = text.find('.');
-  PG_CHECK_AS(FormatError, equals != text.npos && dot < equals, "--set ", printable(text),
+  PG_CHECK_AS(FormatError, equals != std::string::npos && dot < equals, "--set ", printable(text),
               ": wanted section.key=value");
   const auto trimmed = [](std::string part) {
     part.erase(0, std::min(part.find_first_not_of(" \t"), part.size()));

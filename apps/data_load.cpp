@@ -97,7 +97,7 @@ std::vector<fs::path> data_roots(const std::string& data_root) {
 }
 
 fs::path find_data(const std::string& path, const std::string& data_root) {
-  PG_CHECK(!path.empty() && path.find('\0') == path.npos, "data.path: got \"", printable(path),
+  PG_CHECK(!path.empty() && path.find('\0') == std::string::npos, "data.path: got \"", printable(path),
            "\", wanted a folder");
   if (fs::path(path).is_absolute()) {
     PG_CHECK(path_exists(path), "data.path: ", printable(path), " does not exist");
