@@ -231,9 +231,7 @@ std::vector<std::string> check_with_data(const Config& config, int64_t n_example
   PG_CHECK(n_examples > 0, "data.path: no training examples");
   const int64_t public_n = public_examples(config, n_examples);
   PG_CHECK(n_examples <= public_n, "data.examples: got ", public_n,
-           ", wanted at least the number of training "
-           "examples, ",
-           n_examples);
+           ", wanted at least the number of training examples, ", n_examples);
   PG_CHECK(config.train.expected_batch_size <= public_n, "train.expected_batch_size: got ",
            config.train.expected_batch_size, ", wanted at most the number of training examples, ", public_n);
   std::vector<std::string> warnings;

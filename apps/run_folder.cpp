@@ -102,6 +102,11 @@ std::string json_text(const nlohmann::ordered_json& json, int indent) {
   return json.dump(indent, ' ', false, nlohmann::ordered_json::error_handler_t::replace) + '\n';
 }
 
+void require_run(const fs::path& path) {
+  PG_CHECK(is_folder(path), shown(path), ": wanted a run's folder");
+  PG_CHECK(path_exists(path / kConfig), shown(path), ": holds no run (no ", kConfig, " in it)");
+}
+
 }  // namespace
 
 RunFolder::RunFolder(fs::path path, Config config, int lock)
@@ -145,8 +150,7 @@ RunFolder RunFolder::create(const fs::path& path, const Config& config) {
 }
 
 RunFolder RunFolder::resume(const fs::path& path, const Config& config) {
-  PG_CHECK(is_folder(path), shown(path), ": is not a folder, nothing to resume");
-  PG_CHECK(path_exists(path / kConfig), shown(path), ": no ", kConfig, " in it, nothing to resume");
+  require_run(path);
   RunFolder folder(path, config, take_lock(path));
   const Config before = read_run_config(path);
   if (const auto difference = first_difference(config, before))
@@ -243,8 +247,7 @@ void RunFolder::write_summary(const nlohmann::ordered_json& summary) {
 }
 
 Config read_run_config(const fs::path& run_folder) {
-  PG_CHECK(is_folder(run_folder), shown(run_folder), ": wanted a run's folder");
-  PG_CHECK(path_exists(run_folder / kConfig), shown(run_folder), ": holds no run (no ", kConfig, " in it)");
+  require_run(run_folder);
   return load_config(run_folder / kConfig);
 }
 

@@ -262,28 +262,30 @@ void add_spec(CLI::App* app, DataSpec& spec) {
   app->add_option("--channels", spec.channels, "convert to so many")->type_name(one_of("1, 3"));
 }
 
-void add_data(CLI::App& app, Common& common) {
-  CLI::App* data = add_documented_verb(app, "data");
-  data->require_subcommand(1);
-  const auto progress = [](Console& console) {
-    return [&console](std::string_view what, int64_t done, int64_t total) {
-      console.progress(fmt::format("{}: {} of {}", what, done, total));
-    };
-  };
-  auto look = std::make_shared<DataInspectOptions>();
-  CLI::App* inspect = verb(*data, common, "inspect");
-  add_spec(inspect, look->spec);
-  inspect->add_flag("--pool", look->pool, "one set of images instead of train and test");
-  add_data_root(inspect, common);
-  inspect->final_callback([look, progress, &common] {
-    common.action = [look, progress, &common] {
-      look->data_root = common.data_root;
+// What both verbs of `data` do with their options.
+template <class Options>
+void set_data_action(CLI::App* app, Common& common, const std::shared_ptr<Options>& options,
+                     DataReport (*act)(const Options&, const Progress&)) {
+  add_data_root(app, common);
+  app->final_callback([options, act, &common] {
+    common.action = [options, act, &common] {
+      options->data_root = common.data_root;
       Console console;
-      const DataReport report = data_inspect(*look, progress(console));
+      const DataReport report = act(*options, progress_on(console));
       console.clear();
       print(common, report.json, report.text);
     };
   });
+}
+
+void add_data(CLI::App& app, Common& common) {
+  CLI::App* data = add_documented_verb(app, "data");
+  data->require_subcommand(1);
+  auto look = std::make_shared<DataInspectOptions>();
+  CLI::App* inspect = verb(*data, common, "inspect");
+  add_spec(inspect, look->spec);
+  inspect->add_flag("--pool", look->pool, "one set of images instead of train and test");
+  set_data_action(inspect, common, look, data_inspect);
   auto turn = std::make_shared<DataConvertOptions>();
   CLI::App* convert = verb(*data, common, "convert");
   add_spec(convert, turn->from);
@@ -292,16 +294,7 @@ void add_data(CLI::App& app, Common& common) {
       ->type_name(one_of("cifar10, cifar100, image_folder"))
       ->required();
   convert->add_flag("--overwrite", turn->overwrite, "replace a dataset that is there");
-  add_data_root(convert, common);
-  convert->final_callback([turn, progress, &common] {
-    common.action = [turn, progress, &common] {
-      turn->data_root = common.data_root;
-      Console console;
-      const DataReport report = data_convert(*turn, progress(console));
-      console.clear();
-      print(common, report.json, report.text);
-    };
-  });
+  set_data_action(convert, common, turn, data_convert);
 }
 
 void add_bench(CLI::App& app, Common& common) {

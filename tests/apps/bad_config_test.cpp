@@ -235,10 +235,9 @@ struct BadRun {
 
 TEST(BadRunFolder, Resuming) {
   const std::vector<BadRun> cases = {
-      {"gone", "secure", [](const fs::path& run) { fs::remove_all(run); },
-       "is not a folder, nothing to resume"},
+      {"gone", "secure", [](const fs::path& run) { fs::remove_all(run); }, "wanted a run's folder"},
       {"a file", "secure", [](const fs::path& run) { fs::remove_all(run), spill(run, "x"); },
-       "is not a folder, nothing to resume"},
+       "wanted a run's folder"},
       {"no config", "secure", [](const fs::path& run) { fs::remove(run / "config.toml"); },
        "no config.toml in it"},
       {"config damaged", "secure", [](const fs::path& run) { spill(run / "config.toml", "[data"); },

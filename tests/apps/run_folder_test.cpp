@@ -57,7 +57,7 @@ TEST(RunFolder, LeavesAForeignFolderAlone) {
   EXPECT_THAT(message_of([&] { kept_run(tmp.path(), good_config()); }), HasSubstr("is not empty"));
   EXPECT_EQ(std::distance(fs::directory_iterator(tmp.path()), fs::directory_iterator()), 1);
   EXPECT_THAT(message_of([&] { RunFolder::resume(tmp.path(), good_config()); }),
-              HasSubstr("no config.toml in it, nothing to resume"));
+              HasSubstr("holds no run (no config.toml in it)"));
   EXPECT_EQ(std::distance(fs::directory_iterator(tmp.path()), fs::directory_iterator()), 1);
 }
 

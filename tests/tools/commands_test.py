@@ -59,7 +59,7 @@ SHORTER = [
 ]
 SMALL = ("--set data.examples=600 --set train.expected_batch_size=32 --set train.steps=4"
          " --set train.checkpoint_every=1")
-A_COMMAND = re.compile(r"(?:\w+=\S*(?:\"[^\"]*\")? )*(?:\.?/?tools/\w+|(?:\S+/)?pergrad|cmake|ctest|source) ?.*|\w+=\$\(.*")
+A_COMMAND = re.compile(r"(?:\w+=\S*(?:\"[^\"]*\")? )*(?:\.?/?tools/\w+|(?:\S+/)?pergrad|cmake|ctest|source|export) ?.*|\w+=\$\(.*")
 PLACE_HOLDER = re.compile(r"(?<![\w=])(?:[A-Z_]{3,}(?:\.toml)?)(?!\w|=)|\[--|\.\.\.$|[a-z]\|[a-z]")
 
 
