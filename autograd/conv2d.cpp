@@ -1,9 +1,19 @@
 // conv2d: forward, input gradient, and the weight gradient that adds the views of one example, never
 // examples.
+#include "autograd/isa_kernels.h"
 #include "autograd/ops.h"
 
 namespace pergrad {
 namespace {
+
+// db [outputs] += the sum of g [pixels, outputs].
+void add_pixels(const float* g, int64_t pixels, int64_t outputs, float* db) {
+  isa_kernels().add_columns(g, pixels, outputs, db);
+}
+void add_pixels(const double* g, int64_t pixels, int64_t outputs, double* db) {
+  for (int64_t p = 0; p < pixels; ++p)
+    for (int64_t o = 0; o < outputs; ++o) db[o] += g[p * outputs + o];
+}
 
 struct Conv2d : Node {
   Var x;
@@ -29,8 +39,7 @@ struct Conv2d : Node {
         kernel.prepared->weight_gradient(input.data<T>() + image * s.input_size(), g, dw, accumulate,
                                          tape.workspace());
         accumulate = true;
-        for (int64_t p = 0; p < s.out_h() * s.out_w(); ++p)
-          for (int64_t o = 0; o < s.outputs; ++o) db[o] += g[p * s.outputs + o];
+        add_pixels(g, s.out_h() * s.out_w(), s.outputs, db);
         if (wants_dx)
           kernel.prepared->input_gradient(g, dx.data<T>() + image * s.input_size(), tape.workspace());
       }

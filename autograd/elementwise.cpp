@@ -5,6 +5,24 @@
 namespace pergrad {
 namespace {
 
+// kernel(i) for all i; those that networks spend time in, in wider registers where there are some.
+template <class Kernel>
+void for_each(Tape& tape, int64_t n, const Kernel& kernel) {
+  tape.for_each(n, kernel);
+}
+PG_CLONES void in_registers(int64_t n, const kernels::ReluForward<float>& kernel) {
+  for (int64_t i = 0; i < n; ++i) kernel(i);
+}
+PG_CLONES void in_registers(int64_t n, const kernels::ReluBackward<float>& kernel) {
+  for (int64_t i = 0; i < n; ++i) kernel(i);
+}
+void for_each(Tape& tape, int64_t n, const kernels::ReluForward<float>& kernel) {
+  tape.on_gpu() ? tape.for_each(n, kernel) : in_registers(n, kernel);
+}
+void for_each(Tape& tape, int64_t n, const kernels::ReluBackward<float>& kernel) {
+  tape.on_gpu() ? tape.for_each(n, kernel) : in_registers(n, kernel);
+}
+
 // An activation function whose derivative is known from its value: Forward{x, y}, Backward{y, dy, dx}.
 template <template <class> class Backward>
 struct Activation : Node {
@@ -17,7 +35,7 @@ struct Activation : Node {
   void backward(Tape& tape, const Tensor& dy) override {
     Tensor dx = tape.empty(y.shape(), y.dtype());
     tape.with_type(y.dtype(), [&]<class T>() {
-      tape.for_each(y.size(), Backward<T>{y.device_data<T>(), dy.device_data<T>(), dx.device_data<T>()});
+      for_each(tape, y.size(), Backward<T>{y.device_data<T>(), dy.device_data<T>(), dx.device_data<T>()});
     });
     tape.accumulate(x, std::move(dx));
   }
@@ -28,7 +46,7 @@ Var activation(Tape& tape, Var x, const char* name) {
   const Tensor& input = tape.value(x);
   Tensor y = tape.empty(input.shape(), input.dtype());
   tape.with_type(input.dtype(), [&]<class T>() {
-    tape.for_each(y.size(), Forward<T>{input.device_data<T>(), y.device_data<T>()});
+    for_each(tape, y.size(), Forward<T>{input.device_data<T>(), y.device_data<T>()});
   });
   if (!tape.needs_gradient(x)) return tape.record(std::move(y), nullptr);
   auto node = std::make_unique<Activation<Backward>>();

@@ -31,6 +31,8 @@ struct IsaKernels {
   // g [F, O] and u [F, O]: sum[o] = sum over F of g, dot[o] = of g u.
   void (*column_sums)(const float* g, const float* u, int64_t fan_in, int64_t outputs, double* sum,
                       double* dot);
+  // sum [columns] += the rows of g [rows, columns].
+  void (*add_columns)(const float* g, int64_t rows, int64_t columns, float* sum);
   // y [views, labels] = x w + bias;  x [views, features], w [features, labels].   REQUIRES: labels <=
   // kIsaLabels.
   void (*classify)(const float* x, const float* w, const float* bias, int64_t views, int64_t features,
@@ -39,6 +41,9 @@ struct IsaKernels {
   //   REQUIRES: labels <= kIsaLabels, views <= kIsaViews.
   void (*outer_products)(const float* x, const float* g, int64_t views, int64_t features, int64_t labels,
                          float* dw);
+  // dx [views, features] = g transposed_w;  g [views, labels], transposed_w [labels, features].
+  void (*classify_backward)(const float* g, const float* transposed_w, int64_t views, int64_t features,
+                            int64_t labels, float* dx);
   // g = factor[o] (g - mean[o] - u along[o]), in place.
   void (*project)(float* g, const float* u, int64_t fan_in, int64_t outputs, const float* factor,
                   const float* mean, const float* along);

@@ -17,9 +17,20 @@ void add_weight_gradient(const T* x, const T* g, int64_t views, int64_t features
   gemm<T>(Transpose::yes, Transpose::no, features, labels, views, T{1}, x, g, accumulate ? T{1} : T{0}, dw);
 }
 
+// dx [views, features] = g w^T.
+template <class T>
+void input_gradient(const T* g, const Tensor& w, const Tensor& transposed, int64_t views, T* dx) {
+  const int64_t features = w.dim(0), labels = w.dim(1);
+  if constexpr (std::is_same_v<T, float>)
+    if (transposed.defined())
+      return isa_kernels().classify_backward(g, transposed.data<float>(), views, features, labels, dx);
+  gemm<T>(Transpose::no, Transpose::yes, views, features, labels, T{1}, g, w.data<T>(), T{0}, dx);
+}
+
 struct Linear : Node {
   Var x;
-  WeightVar w, bias;
+  LinearKernel kernel;
+  WeightVar bias;
   Tensor input;
 
   const char* name() const override { return "linear"; }
@@ -32,7 +43,7 @@ struct Linear : Node {
       for (int64_t n = 0; n < dy.dim(0); ++n) {
         const T* g = dy.data<T>() + n * views * labels;
         bool accumulate = false;
-        T* dw = tape.weight_gradient<T>(w, n, accumulate);
+        T* dw = tape.weight_gradient<T>(kernel.w, n, accumulate);
         add_weight_gradient(input.data<T>() + n * views * features, g, views, features, labels, accumulate,
                             dw);
         T* db = tape.weight_gradient<T>(bias, n);
@@ -42,9 +53,8 @@ struct Linear : Node {
       if (!tape.needs_gradient(x)) return;
       Tensor dx = tape.empty(input.shape());
       for (int64_t n = 0; n < dy.dim(0); ++n)
-        gemm<T>(Transpose::no, Transpose::yes, views, features, labels, T{1},
-                dy.data<T>() + n * views * labels, tape.value(w).data<T>(), T{0},
-                dx.data<T>() + n * views * features);
+        input_gradient(dy.data<T>() + n * views * labels, tape.value(kernel.w), kernel.transposed, views,
+                       dx.data<T>() + n * views * features);
       tape.accumulate(x, std::move(dx));
     });
   }
@@ -97,9 +107,24 @@ Var linear_on_gpu(Tape& tape, Var x, WeightVar w, WeightVar bias) {
 
 }  // namespace
 
-Var linear(Tape& tape, Var x, WeightVar w, WeightVar bias) {
+LinearKernel linear_kernel(WeightTape& tape, WeightVar w) {
+  LinearKernel kernel(w);
+  const Tensor values = tape.value(w);
+  const int64_t features = values.dim(0), labels = values.dim(1);
+  if (!tape.device().is_cpu() || values.dtype() != DType::f32 || labels > kIsaLabels) return kernel;
+  const Tensor transposed = Tensor::empty({labels, features}, DType::f32);
+  tape.keep_fresh(w, [=] {
+    for (int64_t l = 0; l < labels; ++l)
+      for (int64_t f = 0; f < features; ++f)
+        transposed.data<float>()[l * features + f] = values.data<float>()[f * labels + l];
+  });
+  kernel.transposed = transposed;
+  return kernel;
+}
+
+Var linear(Tape& tape, Var x, const LinearKernel& kernel, WeightVar bias) {
   const Tensor& input = tape.value(x);
-  const Tensor& weights = tape.value(w);
+  const Tensor& weights = tape.value(kernel.w);
   PG_CHECK(input.rank() >= 3 && weights.rank() == 2, "linear: x ", to_string(input.shape()), ", w ",
            to_string(weights.shape()), ", wanted [N,V,...] and [C,L]");
   const int64_t examples = input.dim(0), views = input.dim(1);
@@ -107,7 +132,7 @@ Var linear(Tape& tape, Var x, WeightVar w, WeightVar bias) {
   PG_CHECK(input.size() == examples * views * features && tape.value(bias).size() == labels, "linear: x ",
            to_string(input.shape()), " and bias ", to_string(tape.value(bias).shape()), " for w ",
            to_string(weights.shape()));
-  if (tape.on_gpu()) return linear_on_gpu(tape, x, w, bias);
+  if (tape.on_gpu()) return linear_on_gpu(tape, x, kernel.w, bias);
   Tensor y = tape.empty({examples, views, labels});
   dispatch(input.dtype(), [&]<class T>() {
     const T* b = tape.value(bias).data<T>();
@@ -126,7 +151,7 @@ Var linear(Tape& tape, Var x, WeightVar w, WeightVar bias) {
   });
   auto node = std::make_unique<Linear>();
   node->x = x;
-  node->w = w;
+  node->kernel = kernel;
   node->bias = bias;
   node->input = input;
   return tape.record(std::move(y), std::move(node));

@@ -117,8 +117,10 @@ OpCase linear_case(std::string name, Shape input, int64_t features, int64_t outp
   c.inputs = {{std::move(input)}};
   c.weights = {{{features, outputs}}, {{outputs}}};
   c.multilinear = true;
-  c.prepare = [](WeightTape&, const Weights& w) -> Record {
-    return [=](Tape& t, const Inputs& x) { return linear(t, x[0], w[0], w[1]); };
+  c.prepare = [](WeightTape& tape, const Weights& w) -> Record {
+    return [kernel = linear_kernel(tape, w[0]), bias = w[1]](Tape& t, const Inputs& x) {
+      return linear(t, x[0], kernel, bias);
+    };
   };
   return c;
 }

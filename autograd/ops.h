@@ -36,9 +36,18 @@ ConvKernel conv_kernel(WeightTape& tape, WeightVar w, const ConvShape& shape, bo
 //   THROWS: Error on shapes.   Cost: K*K*C*O multiply-adds a pixel, three times.
 Var conv2d(Tape& tape, Var x, const ConvKernel& kernel, WeightVar bias);
 
-// linear(x, w, bias): y = x w + bias.
+// The weights [C, L] of linear: as they are, or with what its way back wants of them laid out once per step.
+struct LinearKernel {
+  WeightVar w;
+  Tensor transposed;  // [L, C]; undefined where it would not be used
+  LinearKernel() = default;
+  LinearKernel(WeightVar as_they_are) : w(as_they_are) {}
+};
+LinearKernel linear_kernel(WeightTape& tape, WeightVar w);
+
+// linear(x, kernel, bias): y = x w + bias.
 //   x [N,V,...] with C numbers a view; w [C,L]; bias [L]; returns [N,V,L].   Saves: x.   Rows: view by view.
-Var linear(Tape& tape, Var x, WeightVar w, WeightVar bias);
+Var linear(Tape& tape, Var x, const LinearKernel& kernel, WeightVar bias);
 
 // group_norm(x, gamma, beta, groups): normalises each image over (H, W, C/groups), then scales and shifts.
 //   x [N,V,H,W,C]; gamma, beta [C]; returns the same shape.   Saves: x, and mean, rstd [N,V,groups] in

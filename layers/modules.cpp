@@ -50,7 +50,7 @@ LinearLayer::LinearLayer(Parameters& parameters, const std::string& name, int64_
 }
 
 void LinearLayer::prepare(WeightTape& weights) {
-  weight_var_ = weights.leaf(parameters_.value(weight_), parameters_.column(weight_));
+  kernel_ = linear_kernel(weights, weights.leaf(parameters_.value(weight_), parameters_.column(weight_)));
   bias_var_ = weights.leaf(parameters_.value(bias_), parameters_.column(bias_));
 }
 

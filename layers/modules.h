@@ -59,12 +59,13 @@ class LinearLayer : public Module {
  public:
   LinearLayer(Parameters& parameters, const std::string& name, int64_t inputs, int64_t outputs, Init init);
   void prepare(WeightTape& weights) override;
-  Var forward(Tape& tape, Var x) const override { return linear(tape, x, weight_var_, bias_var_); }
+  Var forward(Tape& tape, Var x) const override { return linear(tape, x, kernel_, bias_var_); }
 
  private:
   const Parameters& parameters_;
   ParameterId weight_, bias_;
-  WeightVar weight_var_, bias_var_;
+  LinearKernel kernel_;
+  WeightVar bias_var_;
 };
 
 // A layer without parameters: any function Var(Tape&, Var).

@@ -19,6 +19,11 @@ template <class F>
   for (; c < channels; c += kLanes) f.template operator()<1>(c);
 }
 
+template <int kSums>
+void zero_sums(int64_t channels, double (&total)[kSums][kIsaMaxChannels]) {
+  for (auto& sums : total)
+    for (int64_t c = 0; c < channels; ++c) sums[c] = 0;
+}
 // total[c] += sums of f(pixel, c), a vector, over a line of pixels.
 template <int kSums, class F>
 [[gnu::always_inline]] inline void add_line_sums(const NormImage& image, const F& f,
@@ -47,7 +52,8 @@ void forward(const NormImage& image, const float* x, const float* gamma, const f
     const Vec v = load(x + p * channels + c);
     return kRelu ? positive(v) : v;
   };
-  double total[1][kIsaMaxChannels] = {};
+  double total[1][kIsaMaxChannels];
+  zero_sums(channels, total);
   float centre[kIsaMaxChannels];
   add_line_sums<1>(
       image, [&](int64_t p, int64_t c, Vec* terms) { terms[0] = value(p, c); }, total);
@@ -95,7 +101,8 @@ void backward(const NormImage& image, const float* x, const float* dy, const flo
     const Vec v = load(x + p * channels + c);
     return kRelu ? positive(v) : v;
   };
-  double total[2][kIsaMaxChannels] = {};  // of dy, of dy (x - mean)
+  double total[2][kIsaMaxChannels];  // of dy, of dy (x - mean)
+  zero_sums(channels, total);
   float centre[kIsaMaxChannels];
   for (int64_t c = 0; c < channels; ++c) centre[c] = static_cast<float>(mean[c / width]);
   add_line_sums<2>(
@@ -164,6 +171,20 @@ void column_sums(const float* g, const float* u, int64_t fan_in, int64_t outputs
   }
 }
 
+void add_columns(const float* g, int64_t rows, int64_t columns, float* sum) {
+  int64_t c = 0;
+  for (; c + kLanes <= columns; c += kLanes) {
+    Vec total = {};
+    for (int64_t i = 0; i < rows; ++i) total += load(g + i * columns + c);
+    store(sum + c, load(sum + c) + total);
+  }
+  for (; c < columns; ++c) {
+    float total = 0;
+    for (int64_t i = 0; i < rows; ++i) total += g[i * columns + c];
+    sum[c] += total;
+  }
+}
+
 void project(float* g, const float* u, int64_t fan_in, int64_t outputs, const float* factor,
              const float* mean, const float* along) {
   for (int64_t i = 0; i < fan_in; ++i)
@@ -194,31 +215,56 @@ void classify(const float* x, const float* w, const float* bias, int64_t views, 
   }
 }
 
-// Each feature's row is written as kIsaLabels numbers, whose tail the next rows write over: stores of a fixed
-// width, where a matrix product of so few columns over so few views takes many times as long. The last rows,
-// behind which others' numbers lie, are written as they are.
+// kLanes features at a time: their rows are `labels` vectors of numbers without a gap, where a matrix product
+// of so few columns over so few views takes many times as long. Number t of them is x[t / labels] g[t %
+// labels].
 void outer_products(const float* x, const float* g, int64_t views, int64_t features, int64_t labels,
                     float* dw) {
-  constexpr int kN = kIsaLabels / kLanes;
-  const int64_t whole = features - (kIsaLabels + labels - 1) / labels;
-  float padded[kIsaViews * kIsaLabels] = {};
-  for (int64_t v = 0; v < views; ++v)
-    for (int64_t l = 0; l < labels; ++l) padded[v * kIsaLabels + l] = g[v * labels + l];
-  for (int64_t f = 0; f < features; ++f) {
-    Vec row[kN] = {};
-    for (int64_t v = 0; v < views; ++v)
-      for (int i = 0; i < kN; ++i) row[i] += x[v * features + f] * load(padded + v * kIsaLabels + i * kLanes);
-    float* const out = dw + f * labels;
-    for (int64_t l = 0; l < labels && f >= whole; ++l) out[l] = row[l / kLanes][l % kLanes];
-    for (int i = 0; i < kN && f < whole; ++i) store(out + i * kLanes, row[i]);
+  Lanes feature[kIsaLabels];
+  float repeated[kIsaViews * kIsaLabels * kLanes];
+  for (int64_t t = 0; t < labels * kLanes; ++t) {
+    feature[t / kLanes][t % kLanes] = static_cast<int32_t>(t / labels);
+    for (int64_t v = 0; v < views; ++v) repeated[v * labels * kLanes + t] = g[v * labels + t % labels];
+  }
+  int64_t f = 0;
+  for (; f + kLanes <= features; f += kLanes, dw += labels * kLanes)
+    for (int64_t l = 0; l < labels; ++l) {
+      Vec sum = {};
+      for (int64_t v = 0; v < views; ++v)
+        sum += permuted(load(x + v * features + f), feature[l]) * load(repeated + (v * labels + l) * kLanes);
+      store(dw + l * kLanes, sum);
+    }
+  for (; f < features; ++f, dw += labels)
+    for (int64_t l = 0; l < labels; ++l) {
+      dw[l] = 0;
+      for (int64_t v = 0; v < views; ++v) dw[l] += x[v * features + f] * g[v * labels + l];
+    }
+}
+
+void classify_backward(const float* g, const float* transposed_w, int64_t views, int64_t features,
+                       int64_t labels, float* dx) {
+  constexpr int kN = 4;
+  for (int64_t v = 0; v < views; ++v, g += labels, dx += features) {
+    int64_t f = 0;
+    for (; f + kN * kLanes <= features; f += kN * kLanes) {
+      Vec sum[kN] = {};
+      for (int64_t l = 0; l < labels; ++l)
+        for (int i = 0; i < kN; ++i) sum[i] += g[l] * load(transposed_w + l * features + f + i * kLanes);
+      for (int i = 0; i < kN; ++i) store(dx + f + i * kLanes, sum[i]);
+    }
+    for (; f < features; ++f) {
+      float sum = 0;
+      for (int64_t l = 0; l < labels; ++l) sum += g[l] * transposed_w[l * features + f];
+      dx[f] = sum;
+    }
   }
 }
 
 }  // namespace
 
 const IsaKernels& PG_FOR_ISA(isa_kernels_)() {
-  static constexpr IsaKernels kKernels{group_norm, group_norm_backward, column_sums,
-                                       classify,   outer_products,      project};
+  static constexpr IsaKernels kKernels{group_norm, group_norm_backward, column_sums,       add_columns,
+                                       classify,   outer_products,      classify_backward, project};
   return kKernels;
 }
 

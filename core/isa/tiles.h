@@ -27,6 +27,18 @@ using LooseVec [[gnu::vector_size(kLanes * 4), gnu::aligned(4), gnu::may_alias]]
 [[gnu::always_inline]] inline Vec load(const float* p) { return *reinterpret_cast<const LooseVec*>(p); }
 [[gnu::always_inline]] inline void store(float* p, Vec v) { *reinterpret_cast<LooseVec*>(p) = v; }
 
+// Lane i of the result is lane from[i] of v.
+using Lanes [[gnu::vector_size(kLanes * 4)]] = int32_t;
+[[gnu::always_inline]] inline Vec permuted(Vec v, Lanes from) {
+#if !defined(__clang__)
+  return __builtin_shuffle(v, from);
+#else
+  Vec lanes;
+  for (int i = 0; i < kLanes; ++i) lanes[i] = v[from[i]];
+  return lanes;
+#endif
+}
+
 // Columns of the panel that starts at column n: wide as long as they last, then one vector.
 inline int64_t panel_width(int64_t n, int64_t channels) { return n + kWidth <= channels ? kWidth : kLanes; }
 // f.operator()<vectors>(n, width) for each panel of `channels` columns.

@@ -138,6 +138,22 @@ TEST(IsaKernels, StandardizationAgreesWithThePlainLoopsInDouble) {
   }
 }
 
+TEST(IsaKernels, ColumnsAreAddedToWhatIsThere) {
+  for (const auto& [rows, columns] : {std::array<int64_t, 2>{1, 1}, {5, 16}, {49, 32}, {3, 37}, {0, 16}}) {
+    const Tensor g = random_tensor({rows * columns}, DType::f32, 1);
+    const Tensor sum = Tensor::zeros({columns}, DType::f64);
+    sum.fill(99);
+    for (int64_t i = 0; i < rows * columns; ++i) sum.data<double>()[i % columns] += g.data<float>()[i];
+    for (const Build& build : builds()) {
+      SCOPED_TRACE(concat(build.name, ' ', rows, ' ', columns));
+      Guarded<float> fast(columns, 99);
+      build.kernels.add_columns(g.data<float>(), rows, columns, fast.data());
+      EXPECT_TRUE(fast.intact());
+      EXPECT_LE(normalised_error(as_tensor(fast.values()), sum), kFloatOpTolerance);
+    }
+  }
+}
+
 TEST(IsaKernels, AClassifierAgreesWithThePlainLoopsInDouble) {
   for (const auto& [views, features, labels] : {std::array<int64_t, 3>{1, 1, 1},
                                                 {1, 7, 3},
@@ -152,6 +168,7 @@ TEST(IsaKernels, AClassifierAgreesWithThePlainLoopsInDouble) {
                  w = random_tensor({features * labels}, DType::f32, 3),
                  bias = random_tensor({labels}, DType::f32, 4),
                  dw = Tensor::zeros({features * labels}, DType::f64),
+                 dx = Tensor::zeros({views * features}, DType::f64),
                  y = Tensor::zeros({views * labels}, DType::f64);
     for (int64_t i = 0; i < views * labels; ++i) y.data<double>()[i] = bias.data<float>()[i % labels];
     for (int64_t v = 0; v < views; ++v)
@@ -160,7 +177,12 @@ TEST(IsaKernels, AClassifierAgreesWithThePlainLoopsInDouble) {
           const double in = x.data<float>()[v * features + f];
           dw.data<double>()[f * labels + l] += in * g.data<float>()[v * labels + l];
           y.data<double>()[v * labels + l] += in * w.data<float>()[f * labels + l];
+          dx.data<double>()[v * features + f] +=
+              double{g.data<float>()[v * labels + l]} * w.data<float>()[f * labels + l];
         }
+    std::vector<float> transposed;
+    for (int64_t l = 0; l < labels; ++l)
+      for (int64_t f = 0; f < features; ++f) transposed.push_back(w.data<float>()[f * labels + l]);
     for (const Build& build : builds()) {
       SCOPED_TRACE(concat(build.name, ' ', views, ' ', features, ' ', labels));
       // What lies behind the weights is not a number, and must not be used.
@@ -175,6 +197,11 @@ TEST(IsaKernels, AClassifierAgreesWithThePlainLoopsInDouble) {
       build.kernels.outer_products(x.data<float>(), g.data<float>(), views, features, labels, fast.data());
       EXPECT_TRUE(fast.intact());
       EXPECT_LE(normalised_error(as_tensor(fast.values()), dw), kFloatOpTolerance);
+      Guarded<float> fast_dx(views * features, 99);
+      build.kernels.classify_backward(g.data<float>(), transposed.data(), views, features, labels,
+                                      fast_dx.data());
+      EXPECT_TRUE(fast_dx.intact());
+      EXPECT_LE(normalised_error(as_tensor(fast_dx.values()), dx), kFloatOpTolerance);
     }
   }
 }
