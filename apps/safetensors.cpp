@@ -98,7 +98,8 @@ class HeaderReader {
           ", wanted F32, F64, I64 or U8");
     entry.type = row->type;
 
-    check(shape.is_array() && shape.size() <= 16, '"', shown_name, "\": shape is not a list of numbers");
+    check(shape.is_array() && shape.size() <= Shape::kMost, '"', shown_name,
+          "\": shape is not a list of numbers");
     for (const Json& extent : shape) {
       check(extent.is_number_unsigned() && extent.get<uint64_t>() <= static_cast<uint64_t>(INT64_MAX), '"',
             shown_name, "\": shape is not a list of numbers >= 0");

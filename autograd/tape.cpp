@@ -12,7 +12,7 @@ Tape::Tape(const WeightTape& weights, WeightSlots* slots, Workspace& workspace)
       slots_(slots),
       workspace_(workspace),
       gpu_(workspace.device().is_cpu() ? nullptr : &Gpu::of(workspace.device())) {
-  vars_.reserve(128);
+  vars_.reserve(16);
 }
 
 Var Tape::input(Tensor value, bool needs_gradient) {

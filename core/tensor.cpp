@@ -4,9 +4,12 @@
 #include "core/gpu/gpu.h"
 
 #include <algorithm>
+#include <bit>
 #include <cstdlib>
 #include <cstring>
+#include <deque>
 #include <map>
+#include <mutex>
 #include <new>
 
 namespace pergrad {
@@ -51,39 +54,54 @@ void release(std::byte* memory, Device device) noexcept {
 // Free buffers by size class: powers of two and the three quarter steps between them, so that at most a
 // quarter is wasted and a step finds what the last one left.
 struct Workspace::Pool {
-  explicit Pool(Device d) : device(d) {}
+  Pool(Device d, Users u) : device(d), users(u) {}
   Device device;
-  std::multimap<size_t, std::byte*> free;
+  Users users;
+  std::mutex mutex;
+  std::map<size_t, std::deque<std::byte*>> free;  // by size class; they come back in turn
   size_t reserved = 0;
   ~Pool() {
-    for (auto& [size, memory] : free) release(memory, device);
+    for (auto& [size, buffers] : free)
+      for (std::byte* memory : buffers) release(memory, device);
+  }
+  // Keeps other threads out, if there are any, for as long as what it returns lives.
+  std::unique_lock<std::mutex> alone() {
+    return users == Users::several_threads ? std::unique_lock(mutex) : std::unique_lock<std::mutex>();
   }
   static size_t size_class(size_t bytes) {
-    size_t power = 256;
-    while (power * 2 <= bytes) power *= 2;
+    const size_t power = std::max<size_t>(256, std::bit_floor(bytes));
     const size_t quarter = power / 4;
     return bytes <= power ? power : power + (bytes - power + quarter - 1) / quarter * quarter;
   }
 };
 
-Workspace::Workspace(Device device) : device_(device), pool_(std::make_shared<Pool>(device)) {
+Workspace::Workspace(Device device, Users users)
+    : device_(device), pool_(std::make_shared<Pool>(device, users)) {
   if (!device.is_cpu()) Gpu::of(device);  // refuses one that is not there
 }
 
 std::shared_ptr<std::byte> Workspace::take(size_t bytes) {
   const size_t size = Pool::size_class(bytes);
   std::byte* memory = nullptr;
-  if (auto found = pool_->free.find(size); found != pool_->free.end()) {
-    memory = found->second;
-    pool_->free.erase(found);
+  auto alone = pool_->alone();
+  if (std::deque<std::byte*>& free = pool_->free[size]; !free.empty()) {
+    memory = free.front();
+    free.pop_front();
   } else {
     memory = allocate(size, device_);
     pool_->reserved += size;
   }
-  return {memory, [pool = pool_, size](std::byte* p) { pool->free.emplace(size, p); }};
+  if (alone) alone.unlock();
+  return {memory, [pool = pool_, size](std::byte* p) {
+            const auto none_else = pool->alone();
+            pool->free[size].push_back(p);
+          }};
 }
 
-size_t Workspace::bytes_reserved() const { return pool_->reserved; }
+size_t Workspace::bytes_reserved() const {
+  const auto alone = pool_->alone();
+  return pool_->reserved;
+}
 
 Tensor::Tensor(std::shared_ptr<std::byte> buffer, Shape shape, DType type, Device device)
     : buffer_(std::move(buffer)),

@@ -4,12 +4,13 @@
 // Only kernels touch such memory: data() refuses it.
 //
 // Memory comes from a Workspace, which keeps what tensors give back for the next ones: after the first step
-// no memory is asked of the operating system. A Workspace serves one thread.
+// no memory is asked of the operating system. A Workspace serves one thread, unless it is said to be shared.
 #pragma once
 
 #include "core/bf16.h"
 #include "core/device.h"
 #include "core/error.h"
+#include "core/shape.h"
 
 #include <cstdint>
 #include <initializer_list>
@@ -32,12 +33,6 @@ constexpr DType dtype_of() {
                 std::is_same_v<T, int64_t>);
   return DType::i64;
 }
-
-using Shape = std::vector<int64_t>;
-// Product of the extents; 1 for a scalar.
-int64_t count(const Shape& shape);
-// "[2,3,32,32,3]".
-std::string to_string(const Shape& shape);
 
 class Workspace;
 
@@ -127,10 +122,11 @@ decltype(auto) dispatch_gpu(DType type, F&& f) {
   return type == DType::f32 ? f.template operator()<float>() : f.template operator()<bf16>();
 }
 
-// A pool of buffers for the tensors of one thread on one device.
+// A pool of buffers for the tensors of one thread, or of several, on one device.
 class Workspace {
  public:
-  explicit Workspace(Device device = {});
+  enum class Users { one_thread, several_threads };
+  explicit Workspace(Device device = {}, Users users = Users::one_thread);
   Device device() const { return device_; }
   // A buffer of at least `bytes`, aligned to 64; goes back to the pool with its last owner. On a GPU what
   // was queued on it before is done before what is queued next.
