@@ -11,10 +11,10 @@
 #include "dp/accounting/accountant.h"
 #include "dp/accounting/calibrate.h"
 #include "dp/accounting/rdp.h"
-#include "dp/clip_and_sum.h"
 #include "dp/ledger.h"
 #include "dp/mechanism.h"
 #include "dp/nonprivate.h"
+#include "dp/step.h"
 #include "core/cpu.h"
 #include "core/philox.h"
 #include "layers/coordinates.h"
@@ -121,20 +121,22 @@ struct BenchBatch {
   static int64_t or_else(int64_t given, int64_t otherwise) { return given > 0 ? given : otherwise; }
 };
 
-// The clipped sum over a batch, chunk by chunk; `look` sees each chunk's views first.
-dp::ClippedSum bench_sum(BenchSide& side, const BenchBatch& batch, const dp::Plan& plan, int64_t step,
-                         const auto& look) {
-  dp::ClippedSum sum(plan, side.model.parameters().size(), side.plan.device);
-  for (int64_t i = 0; i < batch.examples; i += side.plan.chunk_rows) {
-    const auto some = std::span(batch.units)
-                          .subspan(static_cast<size_t>(i),
-                                   static_cast<size_t>(std::min(side.plan.chunk_rows, batch.examples - i)));
-    ExampleBatch views = side.compute->examples().views(some, step);
-    look(views);
-    dp::clip_and_sum(side.compute->gradients().rows(std::move(views)), plan, sum, batch.exec);
+// Keeps a copy of all views that pass through it, in the order in which they are asked for.
+struct Recorder : ExampleSource {
+  explicit Recorder(ExampleSource& views) : source(views) {}
+  ExampleBatch views(std::span<const Unit> units, int64_t step) override {
+    ExampleBatch batch = source.views(units, step);
+    append(images, batch.images);
+    append(targets, batch.targets);
+    return batch;
   }
-  return sum;
-}
+  static void append(std::vector<float>& all, const Tensor& some) {
+    const Tensor here = on_device(some, {});
+    all.insert(all.end(), here.data<float>(), here.data<float>() + here.size());
+  }
+  ExampleSource& source;
+  std::vector<float> images, targets;
+};
 
 }  // namespace
 
@@ -143,15 +145,10 @@ BenchResult export_step(const Config& config, const std::filesystem::path& file,
   const BenchBatch batch(config);
   const dp::Plan plan = bench_plan(batch.examples, config.privacy.clip_norm);
   BenchSide side(config, batch.settings, batch.data, 1, batch.exec);
-  std::vector<float> images, targets;
-  const auto append = [](std::vector<float>& all, const Tensor& some) {
-    const Tensor here = on_device(some, {});
-    all.insert(all.end(), here.data<float>(), here.data<float>() + here.size());
-  };
-  const dp::ClippedSum sum = bench_sum(side, batch, plan, 0, [&](const ExampleBatch& views) {
-    append(images, views.images);
-    append(targets, views.targets);
-  });
+  Recorder views(side.compute->examples());
+  // Chunk after chunk, so that views come in the order of the examples; within one all threads work.
+  const dp::ClippedSum sum = dp::clipped_sum(batch.units, views, side.compute->gradients(), plan, 0,
+                                             side.plan.chunk_rows, CpuExec{1});
   const double unit = std::ldexp(sum.clip_norm(), -sum.grid_bits());
   std::vector<double> clipped;
   for (const int64_t v : sum.nonprivate_values()) clipped.push_back(static_cast<double>(v) * unit);
@@ -162,8 +159,8 @@ BenchResult export_step(const Config& config, const std::filesystem::path& file,
       {"images",
        ArrayType::f32,
        {n, v, batch.image.height, batch.image.width, batch.image.channels},
-       bytes_of(images.data(), std::ssize(images))},
-      {"targets", ArrayType::f32, {n, v, labels}, bytes_of(targets.data(), std::ssize(targets))}};
+       bytes_of(views.images.data(), std::ssize(views.images))},
+      {"targets", ArrayType::f32, {n, v, labels}, bytes_of(views.targets.data(), std::ssize(views.targets))}};
   std::vector<float> weights;
   std::vector<double> sums;
   add_in_torch_layout("parameters.", parameters, parameters.host_values().data<float>(), weights, arrays);
@@ -226,7 +223,8 @@ BenchResult bench_step(const Config& config, double least_seconds, bool private_
     std::vector<double> releases;
     private_seconds = median_seconds(least_seconds, [&] {
       console.progress(fmt::format("private step {}", step));
-      dp::ClippedSum sum = bench_sum(side, batch, plan, step, [](const ExampleBatch&) {});
+      dp::ClippedSum sum = dp::clipped_sum(batch.units, side.compute->examples(), side.compute->gradients(),
+                                           plan, step, side.plan.chunk_rows, exec);
       side.wait();
       releases.push_back(seconds_of([&] {
         const dp::PrivateGradient gradient = mechanism.release(std::move(sum), step, exec);

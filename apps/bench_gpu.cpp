@@ -211,7 +211,7 @@ class KernelBench {
           if (count_ += examples_; count_ > s.max_examples / 2)
             sum = dp::ClippedSum(plan, parameters, device_), count_ = 0;
           dp::clip_and_sum(PerExampleGradient(rows, std::vector<uint8_t>(static_cast<size_t>(examples_), 1)),
-                           plan, sum, {});
+                           plan, sum);
         }),
         0, 2 * bytes + static_cast<double>(parameters) * 16);
     const auto folder =

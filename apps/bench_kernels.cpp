@@ -178,7 +178,7 @@ BenchResult bench_kernels(Console& console) {
   const Tensor rows = random_tensor({4, kParameters}, 4);
   const double clip = median_seconds(4 * kLeast, [&] {
     dp::ClippedSum sum(plan, kParameters);
-    dp::clip_and_sum(PerExampleGradient(rows, {1, 1, 1, 1}), plan, sum, one);
+    dp::clip_and_sum(PerExampleGradient(rows, {1, 1, 1, 1}), plan, sum);
   });
   const ScratchFolder scratch(ScratchFolder::Where::disk);
   dp::Ledger ledger((scratch.path() / "ledger.jsonl").string(), plan);

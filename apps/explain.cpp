@@ -145,10 +145,11 @@ class World {
   }
   Contribution contribution(int64_t id, int64_t step) {
     const std::vector<Unit> unit = {{{id}}};
-    PerExampleGradient row = gradients_.rows(views_.views(unit, step));
+    std::vector<float> losses;
+    PerExampleGradient row = gradients_.rows(views_.views(unit, step), &losses);
     Contribution c;
     c.id = id;
-    c.loss = gradients_.nonprivate_losses().front();
+    c.loss = losses.front();
     c.gradient = copied<float>(row.slab());
     const double squares = dp::sum_of_squares(c.gradient.data(), row.parameters());
     c.norm = std::sqrt(squares);
@@ -156,15 +157,14 @@ class World {
                          -plan_->grid_bits) *
               plan_->clip_norm;
     dp::ClippedSum own(plan_, row.parameters());
-    dp::clip_and_sum(std::move(row), plan_, own, CpuExec{1});
+    dp::clip_and_sum(std::move(row), plan_, own);
     c.on_grid.assign(own.nonprivate_values().begin(), own.nonprivate_values().end());
     return c;
   }
   // All who join, clipped and summed at once, as private_step does.
   std::vector<int64_t> sum(int64_t step) {
-    const std::vector<Unit> units = sampler_.draw(step);
-    dp::ClippedSum sum(plan_, gradients_.parameter_count());
-    if (!units.empty()) dp::clip_and_sum(gradients_.rows(views_.views(units, step)), plan_, sum, CpuExec{1});
+    const dp::ClippedSum sum = dp::clipped_sum(sampler_.draw(step), views_, gradients_, plan_, step,
+                                               std::max<int64_t>(1, data_.size()), CpuExec{1});
     return {sum.nonprivate_values().begin(), sum.nonprivate_values().end()};
   }
 

@@ -19,8 +19,8 @@ dp::Plan plan_of(const Config& config, int64_t n_examples, int64_t parameters);
 //   THROWS: Error; PrivacyError as plan_of.   Source: Sander et al. 2023 (TAN without a burn), section 4.
 Config rehearsal_of(const Config& config, int64_t batch, int64_t n_examples, int64_t parameters);
 
-// Units in memory at a time: speed.max_examples, or as many as keep the threads busy, within half of
-// speed.max_memory_mb. More would not be faster, only larger.   row_numbers: floats of the views of one unit.
+// Units in memory at a time: speed.max_examples, or for each thread as many rows as its cache holds, but a
+// few at least, within half of speed.max_memory_mb.   row_numbers: floats of the views of one unit.
 int64_t chunk_rows(const SpeedConfig& speed, int64_t parameters, int64_t row_numbers, int threads);
 
 }  // namespace pergrad::apps

@@ -14,6 +14,7 @@
 #include "apps/training_data.h"
 #include "augment/view_source.h"
 #include "dp/accountant.h"
+#include "dp/clip_stats.h"
 #include "dp/mechanism.h"
 #include "dp/nonprivate.h"
 #include "dp/sampler.h"
@@ -25,8 +26,11 @@
 #include <algorithm>
 #include <chrono>
 #include <cmath>
+#include <compare>
 #include <csignal>
 #include <limits>
+#include <mutex>
+#include <numeric>
 
 namespace pergrad::apps {
 namespace {
@@ -263,30 +267,29 @@ class Training {
     Json line{{"step", step_}, {"learning_rate", rate}};
     if (private_) {
       budget_->before_step();
-      dp::NonprivateClipStats stats;
       const bool look = config_.log.nonprivate && log;
-      LossWatch watch(compute_.gradients(), look);
-      const dp::PrivateGradient gradient =
-          dp::private_step(*sampler_, compute_.examples(), watch, *mechanism_, step_,
-                           compute_plan_.chunk_rows, exec_, look ? &stats : nullptr);
+      RowWatch watch(compute_.gradients(), look);
+      const dp::PrivateGradient gradient = dp::private_step(
+          *sampler_, compute_.examples(), watch, *mechanism_, step_, compute_plan_.chunk_rows, exec_);
       optimizer_->step(model_.parameters(), gradient.values(), rate);
       check_finite();
       if (look) {
+        const dp::NonprivateClipStats stats(watch.nonprivate_squares(), plan_.value()->clip_norm);
         const auto rows = static_cast<double>(std::max<int64_t>(1, stats.nonprivate_rows));
-        line["nonprivate_loss"] = watch.nonprivate_sum / rows;
+        line["nonprivate_loss"] = watch.nonprivate_loss() / rows;
         line["nonprivate_batch_size"] = stats.nonprivate_rows;
         line["nonprivate_clip_rate"] = static_cast<double>(stats.nonprivate_clipped_rows) / rows;
         line["nonprivate_mean_norm"] = stats.nonprivate_norm_sum / rows;
         line["nonprivate_norm_counts"] = stats.nonprivate_norm_counts;
       }
     } else {
-      LossWatch watch(compute_.gradients(), log);
+      RowWatch watch(compute_.gradients(), log);
       const std::vector<Unit> units = shuffled_.draw(step_);
       const dp::NonPrivateGradient gradient =
           dp::nonprivate_step(units, compute_.examples(), watch, step_, compute_plan_.chunk_rows, exec_);
       optimizer_->step(model_.parameters(), gradient.values(), rate);
       check_finite();
-      if (log) line["nonprivate_loss"] = watch.nonprivate_sum / static_cast<double>(units.size());
+      if (log) line["nonprivate_loss"] = watch.nonprivate_loss() / static_cast<double>(units.size());
     }
     if (ema_on()) ema_.update(model_.parameters().flat());
     const double elapsed = seconds_since(begin);
@@ -310,22 +313,34 @@ class Training {
     }
   }
 
-  // Wraps the gradient source to add up losses when they are wanted.
-  struct LossWatch : GradientSource {
-    LossWatch(ModelRows& source, bool watch) : source_(source), watch_(watch) {}
+  // Wraps the gradient source to look at losses and norms when they are wanted. In an order that depends on
+  // the numbers alone, not on which thread came first.
+  struct RowWatch : GradientSource {
+    RowWatch(ModelRows& source, bool watch) : source_(source), watch_(watch) {}
     int64_t parameter_count() const override { return source_.parameter_count(); }
     Device device() const override { return source_.device(); }
     PerExampleGradient rows(ExampleBatch&& batch) override {
-      PerExampleGradient rows = source_.rows(std::move(batch));
-      if (watch_)
-        for (float loss : source_.nonprivate_losses()) nonprivate_sum += loss;
+      if (!watch_) return source_.rows(std::move(batch));
+      std::vector<float> losses;
+      PerExampleGradient rows = source_.rows(std::move(batch), &losses);
+      const std::vector<double> squares = dp::nonprivate_squares(rows);
+      const std::lock_guard alone(one_at_a_time_);
+      nonprivate_losses_.insert(nonprivate_losses_.end(), losses.begin(), losses.end());
+      nonprivate_squares_.insert(nonprivate_squares_.end(), squares.begin(), squares.end());
       return rows;
     }
-    double nonprivate_sum = 0;
+    double nonprivate_loss() {
+      std::ranges::sort(nonprivate_losses_, [](float a, float b) { return std::strong_order(a, b) < 0; });
+      return std::accumulate(nonprivate_losses_.begin(), nonprivate_losses_.end(), 0.0);
+    }
+    const std::vector<double>& nonprivate_squares() const { return nonprivate_squares_; }
 
    private:
     ModelRows& source_;
     bool watch_;
+    std::mutex one_at_a_time_;
+    std::vector<float> nonprivate_losses_;
+    std::vector<double> nonprivate_squares_;
   };
 
   double views_a_step() const {

@@ -25,7 +25,7 @@ ExampleBatch evaluation_views(const Dataset& data, const Normalisation& normalis
 
   float* images = batch.images.data<float>();
   float* targets = batch.targets.data<float>();
-  for_each_row(exec, rows, [&](int64_t n, int) {
+  for_each_row(exec, rows, [&](int64_t n) {
     const int32_t label = data.labels[static_cast<size_t>(begin + n)];
     PG_CHECK(0 <= label && label < data.label_count, "evaluation views: label of example ", begin + n, " is ",
              label, ", wanted 0 to ", data.label_count - 1);

@@ -70,7 +70,7 @@ ExampleBatch ViewSource::views(std::span<const Unit> units, int64_t step) {
   const auto row_of = [](const Tensor& t, int64_t n, int64_t size) {
     return t.values<float>().subspan(static_cast<size_t>(n * size), static_cast<size_t>(size));
   };
-  for_each_row(exec_, rows, [&](int64_t n, int) {
+  for_each_row(exec_, rows, [&](int64_t n) {
     write_row(units[static_cast<size_t>(n)], step,
               {row_of(batch.images, n, views * shape.size()), row_of(batch.targets, n, views * labels),
                row_of(batch.weights, n, views)});
@@ -88,7 +88,7 @@ void ViewSource::draw(std::span<const Unit> units, int64_t step, ViewPlan& plan)
   plan.ids.resize(units.size() * lists);
   plan.recipes.resize(units.size() * lists * views);
   plan.weights.resize(units.size() * lists * views);
-  for_each_row(exec_, plan.rows, [&](int64_t n, int) {
+  for_each_row(exec_, plan.rows, [&](int64_t n) {
     const size_t first = static_cast<size_t>(n) * lists;
     const std::vector<int64_t> ids = members_of(units[static_cast<size_t>(n)]);
     const auto recipes = std::span(plan.recipes).subspan(first * views, lists * views);

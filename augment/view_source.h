@@ -46,7 +46,7 @@ class ViewSource final : public ExampleSource {
   //   never depends on the rest of the batch.   No id: a padding row: zeros, weight 0, is_real 0. THROWS:
   //   Error for an id that is not in the data or twice in a unit, or a unit that is too large. Memory:
   //   tensors go back to this source's workspace with their last owner, so steps after the first allocate
-  //   nothing; call this, and let go of what it returned, on one thread.
+  //   nothing. Any thread may call this.
   ExampleBatch views(std::span<const Unit> units, int64_t step) override;
 
   // The same batch as a plan: WriteView and WriteTarget make the very numbers of views(units, step) from it.
@@ -75,7 +75,7 @@ class ViewSource final : public ExampleSource {
   CpuExec exec_;
   int64_t largest_unit_;
   MicrobatchMixer mixer_;
-  Workspace workspace_;
+  Workspace workspace_{{}, Workspace::Users::several_threads};
 };
 
 }  // namespace pergrad::augment

@@ -48,7 +48,7 @@ void WeightTape::refresh(const CpuExec& exec) const {
   std::vector<const std::vector<std::function<void()>>*> chains;
   for (const auto& [leaf, works] : refresh_) chains.push_back(&works);
   const CpuExec where = device_.is_cpu() ? exec : CpuExec{1};
-  for_each_row(where, static_cast<int64_t>(chains.size()), [&](int64_t i, int) {
+  for_each_row(where, static_cast<int64_t>(chains.size()), [&](int64_t i) {
     for (const auto& work : *chains[static_cast<size_t>(i)]) work();
   });
 }

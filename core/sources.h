@@ -1,4 +1,5 @@
 // The two plugs between the floors: dp/ asks for views and for rows, and knows neither images nor networks.
+// On the processor each thread of a step asks for its own: both may be called by several threads at once.
 #pragma once
 
 #include "core/example_batch.h"

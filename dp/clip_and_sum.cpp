@@ -21,8 +21,18 @@ std::span<const int64_t> ClippedSum::nonprivate_values() const {
   return on_host_.values<int64_t>();
 }
 
-void clip_and_sum(PerExampleGradient&& rows, const Plan& plan, ClippedSum& sum, const CpuExec& exec,
-                  NonprivateClipStats* nonprivate_stats) {
+void ClippedSum::add(ClippedSum&& other, const Plan& plan) {
+  const ClippedSum owned = std::move(other);
+  PG_CHECK_AS(PrivacyError,
+              owned.clip_norm_ == clip_norm_ && owned.grid_bits_ == grid_bits_ &&
+                  owned.parameters() == parameters() && rows_ + owned.rows_ <= plan->max_examples,
+              "clipped sum: another clip norm, grid or size, or more rows together than the plan allows");
+  rows_ += owned.rows_;
+  const int64_t* others = owned.values_.data<int64_t>();
+  for (int64_t& value : values_.values<int64_t>()) value += *others++;
+}
+
+void clip_and_sum(PerExampleGradient&& rows, const Plan& plan, ClippedSum& sum) {
   PG_CHECK_AS(PrivacyError, sum.clip_norm_ == plan->clip_norm && sum.grid_bits_ == plan->grid_bits,
               "clip_and_sum: the sum was made with another clip norm or grid than the plan's");
   const int64_t N = rows.rows(), P = rows.parameters();
@@ -34,30 +44,19 @@ void clip_and_sum(PerExampleGradient&& rows, const Plan& plan, ClippedSum& sum, 
               " rows, the plan allows ", plan->max_examples);
 
   const PerExampleGradient owned = std::move(rows);
-  if (!sum.device().is_cpu()) return add_clipped_rows(owned, plan, sum.values_, nonprivate_stats);
+  if (!sum.device().is_cpu()) return add_clipped_rows(owned, plan, sum.values_);
   const float* slab = owned.slab().data<float>();
-  const int64_t blocks = (P + kClipBlock - 1) / kClipBlock;
-  const auto columns = [P](int64_t block) { return std::min(kClipBlock, P - block * kClipBlock); };
-
   // scale[n]: what row n is multiplied with on its way to the grid; 0 means: leave it out.
-  std::vector<double> squares(static_cast<size_t>(N * blocks)), total(static_cast<size_t>(N)), scale(total);
-  exec.for_each(N * blocks, [&](int64_t i) {
-    const int64_t n = i / blocks, block = i % blocks;
-    if (owned.is_real(n)) squares[i] = sum_of_squares(slab + n * P + block * kClipBlock, columns(block));
-  });
-  for (int64_t n = 0; n < N; ++n) {
-    if (!owned.is_real(n)) continue;
-    for (int64_t block = 0; block < blocks; ++block) total[n] += squares[n * blocks + block];
-    scale[n] = grid_scale(total[n], P, plan->clip_norm, plan->grid_bits);
-  }
-  if (nonprivate_stats) nonprivate_stats->add(owned, total, plan->clip_norm);
-  // A block of columns belongs to one thread.
+  std::vector<double> scale(static_cast<size_t>(N));
+  for (int64_t n = 0; n < N; ++n)
+    if (owned.is_real(n))
+      scale[n] = grid_scale(squares_of_row(slab + n * P, P), P, plan->clip_norm, plan->grid_bits);
+  // By blocks of columns, so that a block of the sum stays in the cache.
   int64_t* values = sum.values_.data<int64_t>();
-  exec.for_each(blocks, [&](int64_t block) {
-    const int64_t begin = block * kClipBlock;
+  for (int64_t begin = 0; begin < P; begin += kClipBlock)
     for (int64_t n = 0; n < N; ++n)
-      if (scale[n] > 0) add_on_grid(slab + n * P + begin, scale[n], columns(block), values + begin);
-  });
+      if (scale[n] > 0)
+        add_on_grid(slab + n * P + begin, scale[n], std::min(kClipBlock, P - begin), values + begin);
 }
 
 }  // namespace pergrad::dp

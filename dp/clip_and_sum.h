@@ -2,8 +2,6 @@
 #pragma once
 
 #include "core/example_batch.h"
-#include "core/exec.h"
-#include "dp/clip_stats.h"
 #include "dp/plan.h"
 
 #include <cstdint>
@@ -26,13 +24,15 @@ class ClippedSum {
   Device device() const { return values_.device(); }
   double clip_norm() const { return clip_norm_; }
   int grid_bits() const { return grid_bits_; }
+  // Adds a sum that another thread made, and uses it up. On the processor.
+  //   THROWS: PrivacyError if the two have different clip norms or grids, or too many rows for the plan.
+  void add(ClippedSum&& other, const Plan& plan);
   // [P], before noise: on the processor (downloaded at each call, if it is not there), and where they are.
   std::span<const int64_t> nonprivate_values() const;
   const int64_t* nonprivate_device_values() const { return values_.device_data<int64_t>(); }
 
  private:
-  friend void clip_and_sum(PerExampleGradient&&, const Plan&, ClippedSum&, const CpuExec&,
-                           NonprivateClipStats*);
+  friend void clip_and_sum(PerExampleGradient&&, const Plan&, ClippedSum&);
   Tensor values_;   // i64 [P]
   Tensor on_host_;  // where nonprivate_values() is: the same, or a download
   double clip_norm_;
@@ -48,7 +48,6 @@ class ClippedSum {
 //   Units: clip_norm in gradient L2 units; the sum in clip_norm * 2^-grid_bits.
 //   THROWS: PrivacyError for a sum of another clip norm or grid, or for more than plan->max_examples rows.
 //   Cost: 2 passes over rows, 1 over sum.
-void clip_and_sum(PerExampleGradient&& rows, const Plan& plan, ClippedSum& sum, const CpuExec& exec,
-                  NonprivateClipStats* nonprivate_stats = nullptr);
+void clip_and_sum(PerExampleGradient&& rows, const Plan& plan, ClippedSum& sum);
 
 }  // namespace pergrad::dp

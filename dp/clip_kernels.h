@@ -38,6 +38,13 @@ PG_CLONES inline double sum_of_squares(const float* g, int64_t n) {
   return sum;
 }
 
+inline double squares_of_row(const float* row, int64_t parameters) {
+  double sum = 0;
+  for (int64_t begin = 0; begin < parameters; begin += kClipBlock)
+    sum += sum_of_squares(row + begin, parameters - begin < kClipBlock ? parameters - begin : kClipBlock);
+  return sum;
+}
+
 // Steps 2 to 4; 0 for a row that is not finite (NaN fails the comparison).
 PG_HD inline double norm_rounded_up(double squares, int64_t parameters) {
   return std::sqrt(squares) * (1 + static_cast<double>(parameters + 8) * 0x1p-53);

@@ -5,11 +5,15 @@
 
 #include <array>
 #include <cstdint>
-#include <span>
+#include <vector>
 
 namespace pergrad::dp {
 
-// Computed from the data without noise: off unless asked for, never part of a release.
+// The squared norm of each real row, before the clip; computed from the data without noise. One pass more
+// over the rows, which are not consumed.
+std::vector<double> nonprivate_squares(const PerExampleGradient& rows);
+
+// Off unless asked for, never part of a release.
 struct NonprivateClipStats {
   int64_t nonprivate_rows = 0;             // real rows
   int64_t nonprivate_clipped_rows = 0;     // of them, with a norm above C
@@ -18,8 +22,8 @@ struct NonprivateClipStats {
   // Of them: how many norms / C lie in [2^((b - 13) / 2), 2^((b - 12) / 2)); the ends hold the rest.
   std::array<int64_t, 24> nonprivate_norm_counts{};
 
-  // squares: the sum of squares of each row.
-  void add(const PerExampleGradient& rows, std::span<const double> squares, double clip_norm);
+  // squares: the squared norm of each real row, in any order, which changes no bit.
+  NonprivateClipStats(std::vector<double> squares, double clip_norm);
 };
 
 }  // namespace pergrad::dp

@@ -32,25 +32,22 @@ const uint8_t* upload_is_real(Scratch& scratch, const PerExampleGradient& rows) 
 
 }  // namespace
 
-void add_clipped_rows(const PerExampleGradient& rows, const Plan& plan, const Tensor& sum,
-                      NonprivateClipStats* nonprivate_stats) {
+void add_clipped_rows(const PerExampleGradient& rows, const Plan& plan, const Tensor& sum) {
   const int64_t N = rows.rows(), P = rows.parameters();
   if (N == 0) return;
   Gpu& gpu = Gpu::of(sum.device());
   Scratch& scratch = scratch_on(sum.device());
   const float* slab = rows.slab().device_data<float>();
-  SquaresOfRows parts{slab, P, nullptr};
-  const int64_t count = parts.parts_of_row();
-  const Tensor part = Tensor::empty({N, count}, DType::f64, scratch.workspace);
-  const Tensor squares = Tensor::empty({N}, DType::f64, scratch.workspace);
+  SquaresOfRows squares{slab, P, nullptr};
+  const int64_t count = squares.parts_of_row();
+  const Tensor parts = Tensor::empty({N, count}, DType::f64, scratch.workspace);
   const Tensor scale = Tensor::empty({N}, DType::f64, scratch.workspace);
-  parts.parts = part.device_data<double>();
-  launch_blocks(gpu, N * parts.blocks_of_row(), parts);
+  squares.parts = parts.device_data<double>();
+  launch_blocks(gpu, N * squares.blocks_of_row(), squares);
   launch_each(gpu, N,
-              ScaleOfRows{parts.parts, upload_is_real(scratch, rows), count, P, plan->clip_norm,
-                          plan->grid_bits, squares.device_data<double>(), scale.device_data<double>()});
+              ScaleOfRows{squares.parts, upload_is_real(scratch, rows), count, P, plan->clip_norm,
+                          plan->grid_bits, scale.device_data<double>()});
   launch_each(gpu, P, AddRowsOnGrid{slab, scale.device_data<double>(), N, P, sum.device_data<int64_t>()});
-  if (nonprivate_stats) nonprivate_stats->add(rows, squares.to(Device{}).values<double>(), plan->clip_norm);
 }
 
 void release_on_gpu(const ReleaseBlock<ChaChaStream>& r, int64_t blocks, Device device) {

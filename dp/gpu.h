@@ -3,17 +3,14 @@
 #pragma once
 
 #include "core/example_batch.h"
-#include "dp/clip_stats.h"
 #include "dp/discrete_gaussian.h"
 #include "dp/plan.h"
 
 namespace pergrad::dp {
 
 // sum [P] i64 += the clipped rows, by the arithmetic of clip_kernels.h. Rows that are padding or not finite
-// add nothing, by a branch. With stats the processor waits for the norms.   REQUIRES: rows and sum on one
-// GPU.
-void add_clipped_rows(const PerExampleGradient& rows, const Plan& plan, const Tensor& sum,
-                      NonprivateClipStats* nonprivate_stats);
+// add nothing, by a branch.   REQUIRES: rows and sum on one GPU.
+void add_clipped_rows(const PerExampleGradient& rows, const Plan& plan, const Tensor& sum);
 
 // noisy(block) for each block: the same bits. Its sum and out are on the device, its bins here.
 void release_on_gpu(const ReleaseBlock<ChaChaStream>& noisy, int64_t blocks, Device device);

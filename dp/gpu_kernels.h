@@ -49,19 +49,17 @@ struct SquaresOfRows {
   }
 };
 
-// Row n: its sum of squares, and what it is multiplied with on its way to the grid; 0 means: leave it out.
+// What row n is multiplied with on its way to the grid; 0 means: leave it out.
 struct ScaleOfRows {
   const double* parts;
   const uint8_t* is_real;
   int64_t parts_of_row, parameters;
   double clip_norm;
   int grid_bits;
-  double* squares;
   double* scale;
   PG_HD void operator()(int64_t n) const {
     double total = 0;
     for (int64_t b = 0; b < parts_of_row; ++b) total += parts[n * parts_of_row + b];
-    squares[n] = is_real[n] ? total : 0;
     scale[n] = is_real[n] ? grid_scale(total, parameters, clip_norm, grid_bits) : 0;
   }
 };

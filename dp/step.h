@@ -6,17 +6,21 @@
 #include "dp/sampler.h"
 
 #include <cstdint>
+#include <span>
 
 namespace pergrad::dp {
 
-// private_step: sample; clip and sum, chunk by chunk; release.
-//   chunk_rows: how many units are in memory at a time. It never changes the result.
+// The clipped sum over units, chunk by chunk: each thread makes and clips rows of its own.
+//   chunk_rows: how many units are in memory at a time. Neither it nor the threads change the result.
+//   THROWS: PrivacyError if a source made more or fewer real rows than there were units.
+ClippedSum clipped_sum(std::span<const Unit> units, ExampleSource& examples, GradientSource& gradients,
+                       const Plan& plan, int64_t step, int64_t chunk_rows, const CpuExec& exec);
+
+// private_step: sample; clip and sum; release.
 //   Guarantee: the result is the mechanism's release for the Poisson draw of this step, be it empty.
-//   THROWS: PrivacyError if sampler and mechanism have different plans, or if a source made more or fewer
-//   real rows than there were units.
+//   THROWS: PrivacyError if sampler and mechanism have different plans.
 PrivateGradient private_step(const PoissonSampler& sampler, ExampleSource& examples,
                              GradientSource& gradients, GaussianMechanism& mechanism, int64_t step,
-                             int64_t chunk_rows, const CpuExec& exec,
-                             NonprivateClipStats* nonprivate_stats = nullptr);
+                             int64_t chunk_rows, const CpuExec& exec);
 
 }  // namespace pergrad::dp

@@ -84,7 +84,7 @@ void GpuModelGradients::walk() {
   slots.finish();
 }
 
-PerExampleGradient GpuModelGradients::rows(ExampleBatch&& batch) {
+PerExampleGradient GpuModelGradients::rows(ExampleBatch&& batch, std::vector<float>* nonprivate_losses) {
   const int64_t rows = batch.rows();
   PG_CHECK(rows <= chunk_rows_ && batch.views() == images_.dim(1), "gpu: a batch of ", rows, " rows of ",
            batch.views(), " views, wanted at most ", chunk_rows_, " of ", images_.dim(1));
@@ -103,7 +103,10 @@ PerExampleGradient GpuModelGradients::rows(ExampleBatch&& batch) {
     if (!graph_) graph_ = gpu_.capture([this] { walk(); });
     graph_->replay();
   }
-  used_rows_ = rows;
+  if (nonprivate_losses) {
+    const Tensor here = losses_.rows(0, rows).to(Device{});
+    nonprivate_losses->assign(here.values<float>().begin(), here.values<float>().end());
+  }
   return {slab_.rows(0, rows), std::move(batch.is_real)};
 }
 
@@ -134,11 +137,6 @@ void GpuModelGradients::require_independent_rows() {
                           bytes * static_cast<size_t>(n - 1)) == 0,
               "gpu: the gradient of an example depends on its place or its neighbours in a batch (",
               cuda_versions(), "): the bound on one example's influence would not hold");
-}
-
-std::vector<float> GpuModelGradients::nonprivate_losses() const {
-  const Tensor host = losses_.rows(0, used_rows_).to(Device{});
-  return {host.values<float>().begin(), host.values<float>().end()};
 }
 
 }  // namespace pergrad

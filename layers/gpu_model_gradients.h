@@ -34,8 +34,8 @@ class GpuModelGradients : public ModelRows {
   // chunk_rows rows, from either device; the GPU always works on chunk_rows, the rest being zeros. The first
   // call runs op by op, the second captures what it asks for, later ones replay that: the same kernels on the
   // same memory. The rows share memory that the next call writes over.
-  PerExampleGradient rows(ExampleBatch&& batch) override;
-  std::vector<float> nonprivate_losses() const override;
+  using ModelRows::rows;
+  PerExampleGradient rows(ExampleBatch&& batch, std::vector<float>* nonprivate_losses) override;
   // Tries on random images that an example's row has the same bits at another place among other examples,
   // which is the libraries' doing; and that captured work gives the bits of work done op by op.
   //   THROWS: PrivacyError if not.   Cost: two chunks.
@@ -49,7 +49,6 @@ class GpuModelGradients : public ModelRows {
   int64_t chunk_rows_;
   Workspace workspace_;  // of nothing else: captured work knows its addresses
   Tensor images_, targets_, weights_, slab_, losses_;
-  int64_t used_rows_ = 0;
   bool warm_ = false;
   std::unique_ptr<GpuGraph> graph_;
 };

@@ -12,12 +12,6 @@ namespace {
 // Activations of one thread should stay in its second-level cache (1 MB on the machines measured).
 constexpr size_t kBytesPerPass = size_t{1} << 20;
 
-std::vector<std::unique_ptr<Workspace>> make_workspaces(int threads) {
-  std::vector<std::unique_ptr<Workspace>> all;
-  for (int t = 0; t < threads; ++t) all.push_back(std::make_unique<Workspace>());
-  return all;
-}
-
 // Views of row n up to the last that counts: the places of a row with fewer views than V have weight 0.
 int64_t used_views(const Tensor& weights, int64_t n) {
   return dispatch(weights.dtype(), [&]<class T>() {
@@ -30,27 +24,30 @@ int64_t used_views(const Tensor& weights, int64_t n) {
 
 }  // namespace
 
-ModelGradients::ModelGradients(Model& model, CpuExec exec)
-    : model_(model), exec_(exec), workspaces_(make_workspaces(exec.threads)) {
+ModelGradients::ModelGradients(Model& model, CpuExec exec) : model_(model), exec_(exec) {
   const ImageShape image = model.image();
-  Tape tape(model.prepared(), nullptr, *workspaces_[0]);
+  const auto workspace = workspaces_.take();
+  Tape tape(model.prepared(), nullptr, *workspace);
   const DType type = model.parameters().flat().dtype();
   model.forward(tape, tape.input(Tensor::zeros({1, 1, image.height, image.width, image.channels}, type)));
   views_per_pass_ =
       std::max<int64_t>(1, static_cast<int64_t>(kBytesPerPass / std::max<size_t>(1, tape.value_bytes())));
 }
 
-PerExampleGradient ModelGradients::rows(ExampleBatch&& batch) {
-  const WeightTape& weights = model_.prepared(exec_);
+PerExampleGradient ModelGradients::rows(ExampleBatch&& batch, std::vector<float>* nonprivate_losses) {
+  const WeightTape& weights = [&]() -> const WeightTape& {
+    const std::lock_guard alone(preparing_);
+    return model_.prepared(exec_);
+  }();
   const DType type = model_.parameters().flat().dtype();
   const int64_t rows = batch.rows(), columns = parameter_count();
   PG_CHECK(batch.images.dtype() == type, "model: images and parameters differ in type");
-  if (!slab_.defined() || slab_.dim(0) < rows) slab_ = Tensor::empty({rows, columns}, type);
-  Tensor slab = slab_.rows(0, rows);
-  nonprivate_losses_.assign(static_cast<size_t>(rows), 0);
+  Tensor slab = Tensor::empty({rows, columns}, type, slabs_);
+  if (nonprivate_losses) nonprivate_losses->assign(static_cast<size_t>(rows), 0);
 
-  for_each_row(exec_, rows, [&](int64_t n, int thread) {
-    Workspace& workspace = *workspaces_[static_cast<size_t>(thread)];
+  for_each_row(exec_, rows, [&](int64_t n) {
+    const auto lease = workspaces_.take();
+    Workspace& workspace = *lease;
     if (!batch.is_real[static_cast<size_t>(n)]) return slab.rows(n, n + 1).fill(0);
     WeightSlots slots(weights, slab.rows(n, n + 1), workspace);
     const auto views_of = [&](const Tensor& all, int64_t first, int64_t last) {
@@ -68,9 +65,10 @@ PerExampleGradient ModelGradients::rows(ExampleBatch&& batch) {
       const Var logits = model_.forward(tape, tape.input(views_of(batch.images, first, last)));
       const Var loss = soft_cross_entropy(tape, logits, views_of(batch.targets, first, last),
                                           views_of(batch.weights, first, last));
-      dispatch(type, [&]<class T>() {
-        nonprivate_losses_[static_cast<size_t>(n)] += static_cast<float>(tape.value(loss).data<T>()[0]);
-      });
+      if (nonprivate_losses)
+        dispatch(type, [&]<class T>() {
+          (*nonprivate_losses)[static_cast<size_t>(n)] += static_cast<float>(tape.value(loss).data<T>()[0]);
+        });
       tape.backward(loss);
     }
     slots.finish();
@@ -104,10 +102,11 @@ Tensor predict_on_gpu(Model& model, const Tensor& images) {
 Tensor predict(Model& model, const Tensor& images, const CpuExec& exec) {
   if (!model.device().is_cpu()) return predict_on_gpu(model, images);
   const WeightTape& weights = model.prepared(exec);
-  const auto workspaces = make_workspaces(exec.threads);
+  Spares<Workspace> workspaces;
   Tensor logits = Tensor::empty({images.dim(0), model.labels()}, images.dtype());
-  for_each_row(exec, images.dim(0), [&](int64_t n, int thread) {
-    Tape tape(weights, nullptr, *workspaces[static_cast<size_t>(thread)]);
+  for_each_row(exec, images.dim(0), [&](int64_t n) {
+    const auto workspace = workspaces.take();
+    Tape tape(weights, nullptr, *workspace);
     const Tensor& out = tape.value(model.forward(tape, tape.input(images.rows(n, n + 1))));
     dispatch(images.dtype(), [&]<class T>() {
       std::copy_n(out.data<T>(), model.labels(), logits.data<T>() + n * model.labels());

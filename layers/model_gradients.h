@@ -3,9 +3,10 @@
 
 #include "core/exec.h"
 #include "core/sources.h"
+#include "core/spares.h"
 #include "layers/models.h"
 
-#include <memory>
+#include <mutex>
 #include <vector>
 
 namespace pergrad {
@@ -13,8 +14,10 @@ namespace pergrad {
 // What a training loop needs to know of either device's source of gradients.
 class ModelRows : public GradientSource {
  public:
-  // Loss of each row in the last call: computed from private data, for statistics that were asked for only.
-  virtual std::vector<float> nonprivate_losses() const = 0;
+  PerExampleGradient rows(ExampleBatch&& batch) override { return rows(std::move(batch), nullptr); }
+  // The same; nonprivate_losses, if any, becomes the loss of each row, 0 for padding: computed from private
+  // data, for statistics that were asked for only.
+  virtual PerExampleGradient rows(ExampleBatch&& batch, std::vector<float>* nonprivate_losses) = 0;
 };
 
 class ModelGradients : public ModelRows {
@@ -25,9 +28,9 @@ class ModelGradients : public ModelRows {
   int64_t parameter_count() const override { return model_.parameters().size(); }
   // Row n = gradient of the weighted mean loss over the views of row n. Each row is walked on a tape of its
   // own, a few views at a time, so its bits depend on neither the other rows, nor the threads, nor the chunk.
-  // The rows share memory that the next call writes over: consume them first, as clip_and_sum does.
-  PerExampleGradient rows(ExampleBatch&& batch) override;
-  std::vector<float> nonprivate_losses() const override { return nonprivate_losses_; }
+  // Their memory is used again when the last owner lets go of it. Any thread may call this.
+  using ModelRows::rows;
+  PerExampleGradient rows(ExampleBatch&& batch, std::vector<float>* nonprivate_losses) override;
   // Views that go through the model at a time: as many as keep a thread's activations in its cache. A
   // function of the model alone.
   int64_t views_per_pass() const { return views_per_pass_; }
@@ -35,10 +38,10 @@ class ModelGradients : public ModelRows {
  private:
   Model& model_;
   CpuExec exec_;
-  std::vector<std::unique_ptr<Workspace>> workspaces_;  // one a thread
-  std::vector<float> nonprivate_losses_;
+  std::mutex preparing_;
+  Spares<Workspace> workspaces_;  // of tapes
+  Workspace slabs_{{}, Workspace::Users::several_threads};
   int64_t views_per_pass_ = 1;
-  Tensor slab_;  // kept between calls
 };
 
 // Fraction of images whose largest logit is the true label, and the mean cross-entropy.

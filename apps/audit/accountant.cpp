@@ -90,7 +90,7 @@ void attacks(const Subject& subject, Checks& checks) {
   };
   const double draws = subject.full ? 8e7 : 3e6;
   std::vector<Attack> results(std::size(runs));
-  for_each_row(subject.exec, std::ssize(results), [&](int64_t i, int) {
+  for_each_row(subject.exec, std::ssize(results), [&](int64_t i) {
     const SubsampledGaussian& run = runs[i];
     results[static_cast<size_t>(i)] = attack(run, std::llround(draws / static_cast<double>(run.steps)),
                                              derive_key(subject.random, concat("accountant ", i)));
@@ -233,7 +233,7 @@ void order_and_repetition(const Subject& subject, Checks& checks) {
     questions.insert(questions.end(), {less, more});
   }
   std::vector<Asked> all(questions.size());
-  for_each_row(subject.exec, std::ssize(questions), [&](int64_t i, int) {
+  for_each_row(subject.exec, std::ssize(questions), [&](int64_t i) {
     const auto n = static_cast<size_t>(i);
     all[n] = ask(questions[n]);
   });

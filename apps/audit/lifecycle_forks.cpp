@@ -29,7 +29,7 @@ dp::ClippedSum sum_of(const dp::Plan& plan, uint64_t which, int64_t numbers = kN
   for (int64_t i = 0; i < numbers; ++i)
     row.data<float>()[i] = static_cast<float>(0.1 * plan->clip_norm * random.normal());
   dp::ClippedSum sum(plan, numbers);
-  dp::clip_and_sum({std::move(row), {1}}, plan, sum, CpuExec{1});
+  dp::clip_and_sum({std::move(row), {1}}, plan, sum);
   return sum;
 }
 

@@ -62,7 +62,7 @@ class Draws {
     for (int64_t step = 0; step < steps_; ++step) {
       ClippedSum clipped(plan_, P_);
       if (const std::vector<Unit> units = sampler.draw(step); !units.empty())
-        clip_and_sum(rows.rows(examples.views(units, step)), plan_, clipped, exec_);
+        clip_and_sum(rows.rows(examples.views(units, step)), plan_, clipped);
       const dp::PrivateGradient gradient =
           private_step(sampler, examples, rows, own_.mechanism, step, step % 2 ? 1 : 100, exec_);
       const auto out = gradient.values().values<float>();

@@ -114,8 +114,7 @@ class WithCanaries : public ExampleSource, public GradientSource {
     const auto n = static_cast<int64_t>(units.size());
     const auto real = static_cast<int64_t>(batch.is_real.size());
     const int64_t P = parameter_count();
-    if (!slab_.defined() || slab_.dim(0) < n) slab_ = Tensor::empty({n, P}, DType::f32);
-    Tensor slab = slab_.rows(0, n);
+    Tensor slab = Tensor::empty({n, P}, DType::f32, slabs_);
     if (real > 0) slab.rows(0, real).assign(gradients_.rows(std::move(batch)).slab());
     for (int64_t row = real; row < n; ++row) {
       const int64_t member = units[static_cast<size_t>(row)].ids[0] - images_;
@@ -133,7 +132,7 @@ class WithCanaries : public ExampleSource, public GradientSource {
   const Canaries& canaries_;
   int64_t images_;
   float norm_;
-  Tensor slab_;
+  Workspace slabs_{{}, Workspace::Users::several_threads};
 };
 
 dp::Plan plan_of(const Subject& subject, const Sizes& sizes) {
@@ -259,7 +258,7 @@ void audit_one_run(const Subject& subject, Checks& checks) {
                                          ? std::vector{4., 3., 2.3, 1.7, 1.35, 1.15, 1., 0.85, 0.7, 0.55, 0.4}
                                          : std::vector{3., 2., 1.4, 1., 0.75, 0.5};
   std::vector<std::optional<Rung>> ladder(scales.size());  // from much noise to little
-  for_each_row(subject.exec, std::ssize(scales), [&](int64_t i, int) {
+  for_each_row(subject.exec, std::ssize(scales), [&](int64_t i) {
     const double scale = scales[static_cast<size_t>(i)];
     const double epsilon = accounting::epsilon_interval(phase(scale), plan->delta, 0.01).lower;
     ladder[static_cast<size_t>(i)] = Rung{scale, Profile(phase(scale)), epsilon};

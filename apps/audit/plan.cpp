@@ -133,7 +133,7 @@ void read_by_all(const Subject& subject, Checks& checks) {
                  "a sum of another clip norm is released");
   checks.require(refused([&] {
                    dp::ClippedSum sum(other, 3);
-                   clip_and_sum(one_row(std::vector<float>{1, 0, 0}), plan, sum, {});
+                   clip_and_sum(one_row(std::vector<float>{1, 0, 0}), plan, sum);
                  }),
                  "rows are added to a sum of another clip norm");
   for (int64_t step : {int64_t{-1}, plan->steps, plan->steps + 1})

@@ -13,10 +13,13 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <atomic>
 #include <cfloat>
 #include <cmath>
 #include <cstring>
 #include <limits>
+#include <map>
+#include <mutex>
 
 namespace pergrad::audit {
 namespace {
@@ -80,7 +83,7 @@ void million_pairs(const Subject& subject, Checks& checks) {
   const int64_t sizes[] = {1, 2, 3, 5, 16, 17, 33, 64};
   std::vector<int64_t> outside(kGroups, 0), wrong(kGroups, 0);
   const Key key = derive_key(subject.random, "pairs");
-  for_each_row(subject.exec, kGroups, [&](int64_t group, int) {
+  for_each_row(subject.exec, kGroups, [&](int64_t group) {
     PhiloxStream random = PhiloxStream::of(key, 0, group);
     const Plan plan = plan_like(subject.plan, [&](PlanSettings& s) {
       if (group % 2) s.clip_norm = std::pow(10.0, 8 * random.uniform() - 4);
@@ -94,7 +97,7 @@ void million_pairs(const Subject& subject, Checks& checks) {
     ClippedSum sum(plan, static_cast<int64_t>(P));
     for (int64_t n = 0; n < pairs / kGroups; ++n) {
       draw_row(random, plan->clip_norm, row);
-      clip_and_sum(one_row(row), plan, sum, CpuExec{1});
+      clip_and_sum(one_row(row), plan, sum);
       const auto after = sum.nonprivate_values();
       for (size_t i = 0; i < P; ++i) added[i] = after[i] - before[i], before[i] = after[i];
       outside[static_cast<size_t>(group)] += squared_norm(added) > uint128_t{1} << (2 * plan->grid_bits);
@@ -138,7 +141,7 @@ void edges(const Subject& subject, Checks& checks) {
           s.clip_norm = clip_norm, s.grid_bits = grid_bits, s.max_examples = 1000, s.noise_multiplier = 1;
         });
         ClippedSum sum(plan, static_cast<int64_t>(row.size()));
-        clip_and_sum(one_row(row), plan, sum, {});
+        clip_and_sum(one_row(row), plan, sum);
         checks.require(squared_norm(sum.nonprivate_values()) <= uint128_t{1} << (2 * grid_bits), "a row of ",
                        row.size(), " numbers that starts with ", row[0], " left the ball of clip norm ",
                        clip_norm);
@@ -157,13 +160,30 @@ void long_rows(const Subject& subject, Checks& checks) {
     std::vector<float> row(P);
     for (float& x : row) x = static_cast<float>(random.normal());
     ClippedSum sum(plan, static_cast<int64_t>(P));
-    clip_and_sum(one_row(row), plan, sum, subject.exec);
+    clip_and_sum(one_row(row), plan, sum);
     checks.require(squared_norm(sum.nonprivate_values()) <= uint128_t{1} << 80, "a row of ", P,
                    " numbers moved the sum by more than the clip norm");
     checks.require(is_clipped(row, sum.nonprivate_values(), plan), "a row of ", P,
                    " numbers was not clipped as stated");
   }
 }
+
+// Unit {i} has row i; behind every chunk comes a padding row, loud or not a number.
+struct PaddedRows : GradientSource {
+  explicit PaddedRows(const std::vector<std::vector<float>>& rows) : all(rows) {}
+  int64_t parameter_count() const override { return std::ssize(all.at(0)); }
+  PerExampleGradient rows(ExampleBatch&& batch) override {
+    const auto n = static_cast<int64_t>(batch.units.size()), P = parameter_count();
+    Tensor slab = Tensor::empty({n + 1, P}, DType::f32);
+    for (int64_t i = 0; i < n; ++i)
+      std::ranges::copy(all[static_cast<size_t>(batch.units[static_cast<size_t>(i)].ids[0])],
+                        slab.data<float>() + i * P);
+    slab.rows(n, n + 1).fill(n % 2 ? NAN : 0.5);
+    batch.is_real.push_back(0);
+    return {std::move(slab), std::move(batch.is_real)};
+  }
+  const std::vector<std::vector<float>>& all;
+};
 
 // Records side by side: every place, every chunk, one thread or all.
 void places_and_chunks(const Subject& subject, Checks& checks) {
@@ -174,16 +194,11 @@ void places_and_chunks(const Subject& subject, Checks& checks) {
   std::vector<std::vector<float>> others(N, std::vector<float>(P));
   for (auto& row : others) draw_row(random, plan->clip_norm, row);
   const auto sum_of = [&](const std::vector<std::vector<float>>& rows, size_t chunk, const CpuExec& exec) {
-    ClippedSum sum(plan, P);
-    for (size_t begin = 0; begin < rows.size(); begin += chunk) {
-      const size_t n = std::min(chunk, rows.size() - begin);
-      Tensor slab = Tensor::empty({static_cast<int64_t>(n + 1), P}, DType::f32);
-      std::vector<uint8_t> real(n + 1, 1);
-      real[n] = 0;  // a padding row behind every chunk
-      for (size_t i = 0; i < n; ++i) std::ranges::copy(rows[begin + i], slab.data<float>() + i * P);
-      std::fill_n(slab.data<float>() + n * P, P, n % 2 ? NAN : 0.5f);
-      clip_and_sum({std::move(slab), std::move(real)}, plan, sum, exec);
-    }
+    std::vector<Unit> units;
+    for (size_t i = 0; i < rows.size(); ++i) units.push_back({{static_cast<int64_t>(i)}});
+    NamedUnits examples;
+    PaddedRows padded(rows);
+    const ClippedSum sum = clipped_sum(units, examples, padded, plan, 0, static_cast<int64_t>(chunk), exec);
     return std::vector<int64_t>(sum.nonprivate_values().begin(), sum.nonprivate_values().end());
   };
   const std::vector<int64_t> without = sum_of(others, N, CpuExec{1});
@@ -254,29 +269,50 @@ class Replay {
   };
   // `poison`, if any, is written over all views of unit `victim` before the model sees them.
   Result of(const std::vector<Unit>& units, size_t chunk, const float* poison = nullptr, size_t victim = 0) {
+    Poisoned views(source_, poison, units.at(victim).ids.front());
+    Hashed rows(gradients_);
+    const ClippedSum sum = clipped_sum(units, views, rows, plan_, 3, static_cast<int64_t>(chunk), exec_);
     Result result;
-    ClippedSum sum(plan_, gradients_.parameter_count());
-    for (size_t begin = 0; begin < units.size(); begin += chunk) {
-      const auto some = std::span(units).subspan(begin, std::min(chunk, units.size() - begin));
-      ExampleBatch batch = source_.views(some, 3);
-      if (poison && victim >= begin && victim < begin + some.size()) {
-        const int64_t size = batch.images.size() / batch.rows();
-        std::fill_n(batch.images.data<float>() + static_cast<int64_t>(victim - begin) * size, size, *poison);
-      }
-      PerExampleGradient rows = gradients_.rows(std::move(batch));
-      for (int64_t n = 0; n < rows.rows(); ++n) {
-        const auto* bytes =
-            reinterpret_cast<const uint8_t*>(rows.slab().data<float>() + n * rows.parameters());
-        result.rows.push_back(to_hex(sha256(std::span(bytes, static_cast<size_t>(rows.parameters()) * 4))));
-      }
-      clip_and_sum(std::move(rows), plan_, sum, exec_);
-    }
+    for (const Unit& unit : units) result.rows.push_back(rows.hashes.at(unit.ids.front()));
     result.sum.assign(sum.nonprivate_values().begin(), sum.nonprivate_values().end());
     return result;
   }
   const Plan& plan() const { return plan_; }
 
  private:
+  // Units are known by their first id.
+  struct Poisoned : ExampleSource {
+    Poisoned(ExampleSource& views, const float* what, int64_t whom) : source(views), poison(what), id(whom) {}
+    ExampleBatch views(std::span<const Unit> units, int64_t step) override {
+      ExampleBatch batch = source.views(units, step);
+      for (size_t n = 0; poison && n < units.size(); ++n)
+        if (units[n].ids.front() == id)
+          batch.images.rows(static_cast<int64_t>(n), static_cast<int64_t>(n) + 1).fill(double{*poison});
+      return batch;
+    }
+    ExampleSource& source;
+    const float* poison;
+    int64_t id;
+  };
+  struct Hashed : GradientSource {
+    explicit Hashed(GradientSource& gradients) : source(gradients) {}
+    int64_t parameter_count() const override { return source.parameter_count(); }
+    PerExampleGradient rows(ExampleBatch&& batch) override {
+      const std::vector<Unit> units = batch.units;
+      PerExampleGradient rows = source.rows(std::move(batch));
+      const std::span bytes(reinterpret_cast<const uint8_t*>(rows.slab().data<float>()),
+                            rows.slab().byte_size());
+      const size_t size = bytes.size() / units.size();
+      const std::lock_guard alone(one_at_a_time);
+      for (size_t n = 0; n < units.size(); ++n)
+        hashes[units[n].ids.front()] = to_hex(sha256(bytes.subspan(n * size, size)));
+      return rows;
+    }
+    GradientSource& source;
+    std::mutex one_at_a_time;
+    std::map<int64_t, std::string> hashes;
+  };
+
   static Model& allocated(Model& model) {
     model.parameters().allocate(DType::f32, key_from_text("audit weights"));
     return model;
@@ -391,7 +427,7 @@ void whole_steps(const Subject& subject, Checks& checks) {
   const Key key = derive_key(subject.random, "steps");
   OwnMechanism own(plan, key, subject.scratch, "steps");
   NamedUnits examples;
-  int64_t asked = 0;
+  std::atomic<int64_t> asked = 0;
   ChosenRows rows(P, [&](const Unit& unit, std::span<float> row) {
     ++asked;
     for (int64_t id : unit.ids)

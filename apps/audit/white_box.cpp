@@ -72,7 +72,7 @@ struct Worlds {
     seen.steps = plan->steps;
     seen.with.resize(static_cast<size_t>(batches * kPairs * plan->steps));
     seen.without.resize(seen.with.size());
-    for_each_row(subject.exec, batches, [&](int64_t batch, int) {
+    for_each_row(subject.exec, batches, [&](int64_t batch) {
       const int64_t place = batch * kPairs * plan->steps;
       train(derive_key(subject.random, concat(name, ' ', batch)), subject.scratch, concat(name, '-', batch),
             seen.with.data() + place, seen.without.data() + place);

@@ -6,6 +6,7 @@
 #include "tests/augment/examples.h"
 
 #include <algorithm>
+#include <atomic>
 #include <memory>
 
 namespace pergrad::augment {
@@ -73,6 +74,18 @@ TEST_F(ViewSourceTest, RowDependsOnKeyStepAndIdOnly) {
   EXPECT_FALSE(same_row(batch, 3, alone.views(units_of({3}), 5), 0)) << "another step";
   EXPECT_FALSE(same_row(batch, 3, source(1, key_from_text("other")).views(units_of({3}), 4), 0))
       << "another key";
+}
+
+TEST_F(ViewSourceTest, SeveralThreadsMayAskAtOnce) {
+  ViewSource source_of_all = source();
+  std::vector<ExampleBatch> wanted;
+  for (int64_t id = 0; id < 20; ++id) wanted.push_back(source().views(units_of({id}), 4));
+  std::atomic<int> wrong = 0;
+  CpuExec{4}.for_each(200, [&](int64_t i) {
+    const int64_t id = i % 20;
+    wrong += !same_row(wanted[static_cast<size_t>(id)], 0, source_of_all.views(units_of({id}), 4), 0);
+  });
+  EXPECT_EQ(wrong, 0);
 }
 
 TEST_F(ViewSourceTest, EffectsDependOnKeyStepAndIdOnly) {

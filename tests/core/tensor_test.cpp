@@ -1,13 +1,18 @@
-// Tensor and Workspace.
+// Tensor, its shape and Workspace; things that threads share.
 #include "core/tensor.h"
 #include "core/device.h"
 #include "core/example_batch.h"
+#include "core/exec.h"
+#include "core/spares.h"
 #include "tests/support/compare.h"
 #include "tests/support/guards.h"
 
 #include <gtest/gtest.h>
 
+#include <array>
+#include <atomic>
 #include <numeric>
+#include <thread>
 
 namespace pergrad::test {
 namespace {
@@ -112,6 +117,54 @@ TEST(Workspace, TensorsMayOutliveIt) {
   }
   t.fill(3);
   EXPECT_EQ(t.data<double>()[99], 3);
+}
+
+TEST(Workspace, SeveralThreadsMayShareOne) {
+  Workspace workspace({}, Workspace::Users::several_threads);
+  std::atomic<int> wrong = 0;
+  CpuExec{4}.for_each(4, [&](int64_t who) {
+    for (int64_t i = 0; i < 2000; ++i) {
+      const Tensor mine = Tensor::empty({40 + i % 3 * 100}, DType::f64, workspace);
+      mine.fill(static_cast<double>(who));
+      const Tensor view = mine.rows(3, 7);
+      wrong += view.data<double>()[2] != static_cast<double>(who);
+    }
+  });
+  EXPECT_EQ(wrong, 0);
+  EXPECT_LE(workspace.bytes_reserved(), 4u * (320 + 1280 + 1920));  // not more than four at a time took
+}
+
+TEST(Spares, AreOfOneThreadAtATimeAndGoBackToItsLastUser) {
+  Spares<std::atomic<int>> spares;
+  std::atomic<int> shared = 0, made = 0;
+  CpuExec{4}.for_each(4, [&](int64_t) {
+    for (int i = 0; i < 2000; ++i) {
+      const auto lease = spares.take();
+      made += *lease == 0;
+      const int before = (*lease)++;
+      shared += *lease != before + 1;
+    }
+  });
+  EXPECT_EQ(shared, 0);
+  EXPECT_LE(made, 4);
+  { const auto first = spares.take(), second = spares.take(); }  // this thread's now, both
+  const std::atomic<int>* theirs = nullptr;
+  std::thread([&] { theirs = &*spares.take(); }).join();
+  EXPECT_NE(&*spares.take(), theirs);
+}
+
+TEST(Shape, IsAListOfAtMostEightExtents) {
+  Shape shape = {2, 3};
+  shape.insert(shape.begin(), 1);
+  shape.push_back(4);
+  EXPECT_EQ(shape, (Shape{1, 2, 3, 4}));
+  shape.erase(shape.begin());
+  shape.back() = 9;
+  EXPECT_EQ(to_string(shape), "[2,3,9]");
+  EXPECT_EQ(count(shape), 54);
+  EXPECT_FALSE(shape == (Shape{2, 3}));
+  EXPECT_EQ(message_of([&] { shape.at(3); }), "shape: axis 3 of 3");
+  EXPECT_EQ(message_of([] { Shape({1, 1, 1, 1, 1, 1, 1, 1, 1}); }), "shape: more than 8 axes");
 }
 
 TEST(Workspace, ZerosAreZeroInUsedMemory) {

@@ -1,5 +1,6 @@
 // clip_and_sum on a GPU: the bound of every row in 128-bit integers with tolerance zero, the processor's
 // bits, neighbours, rows that count nothing; and the arithmetic that the proof needs of the device.
+#include "dp/clip_stats.h"
 #include "tests/gpu/device_test.h"
 #include "tests/gpu/dp_fakes.h"
 #include "tests/gpu/kernels.h"
@@ -157,10 +158,10 @@ TEST_P(GpuClipSmall, NonFiniteAndPaddingRowsCountZero) {
     EXPECT_EQ(squared_norm(clipped_on(device(), plan, {row})), 0) << places[i];
   }
   ClippedSum sum(plan, 3, device());
-  NonprivateClipStats stats;
-  clip_and_sum(
-      rows_on(device(), {{5, 5, 5}, good, {NAN, 1, 1}, {kInf, 0, 0}, {9, 9, 9}, good}, {0, 1, 0, 1, 1, 0}),
-      plan, sum, {}, &stats);
+  PerExampleGradient rows =
+      rows_on(device(), {{5, 5, 5}, good, {NAN, 1, 1}, {kInf, 0, 0}, {9, 9, 9}, good}, {0, 1, 0, 1, 1, 0});
+  const NonprivateClipStats stats(nonprivate_squares(rows), plan->clip_norm);
+  clip_and_sum(std::move(rows), plan, sum);
   EXPECT_EQ(integers(sum), clipped(plan, {good, {9, 9, 9}}));
   EXPECT_EQ(stats.nonprivate_rows, 3);
   EXPECT_EQ(stats.nonprivate_non_finite_rows, 1);
@@ -171,23 +172,23 @@ TEST_P(GpuClipSmall, NonFiniteAndPaddingRowsCountZero) {
 TEST_P(GpuClipSmall, RefusesOtherDevicesOtherPlansAndTooManyRows) {
   const Plan plan(settings());
   ClippedSum here(plan, 2), there(plan, 2, device()), other(plan_with(0.31), 2, device());
-  EXPECT_THROW(clip_and_sum(rows_on(device(), {{1, 2}}), plan, here, {}), DeviceError);
-  EXPECT_THROW(clip_and_sum(rows_of({{1, 2}}), plan, there, {}), DeviceError);
-  EXPECT_THROW(clip_and_sum(rows_on(device(), {{1, 2}}), plan, other, {}), PrivacyError);
-  EXPECT_THROW(clip_and_sum(rows_on(device(), {{1, 2, 3}}), plan, there, {}), Error);
+  EXPECT_THROW(clip_and_sum(rows_on(device(), {{1, 2}}), plan, here), DeviceError);
+  EXPECT_THROW(clip_and_sum(rows_of({{1, 2}}), plan, there), DeviceError);
+  EXPECT_THROW(clip_and_sum(rows_on(device(), {{1, 2}}), plan, other), PrivacyError);
+  EXPECT_THROW(clip_and_sum(rows_on(device(), {{1, 2, 3}}), plan, there), Error);
   EXPECT_EQ(integers(there), (std::vector<int64_t>{0, 0}));
   PlanSettings s = settings();
   s.max_examples = 2;
   const Plan small(s);
   ClippedSum sum(small, 1, device());
-  clip_and_sum(rows_on(device(), {{1}, {1}, {1}}, {1, 0, 1}), small, sum, {});
-  EXPECT_THROW(clip_and_sum(rows_on(device(), {{1}}), small, sum, {}), PrivacyError);
+  clip_and_sum(rows_on(device(), {{1}, {1}, {1}}, {1, 0, 1}), small, sum);
+  EXPECT_THROW(clip_and_sum(rows_on(device(), {{1}}), small, sum), PrivacyError);
 }
 
 TEST_P(GpuClipSmall, AMovedSumIsUsedUp) {
   const Plan plan(settings());
   ClippedSum sum(plan, 2, device());
-  clip_and_sum(rows_on(device(), {{1, 2}}), plan, sum, {});
+  clip_and_sum(rows_on(device(), {{1, 2}}), plan, sum);
   const ClippedSum taken = std::move(sum);
   EXPECT_EQ(integers(taken), clipped(plan, {{1, 2}}));
   EXPECT_EQ(sum.parameters(), 0);                // NOLINT: used up

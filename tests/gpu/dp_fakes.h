@@ -24,7 +24,7 @@ inline std::vector<int64_t> clipped_on(Device device, const Plan& plan, const Ro
   for (size_t begin = 0; begin < rows.size(); begin += chunk) {
     const auto from = rows.begin() + static_cast<std::ptrdiff_t>(begin);
     const size_t size = std::min(chunk, rows.size() - begin);
-    clip_and_sum(rows_on(device, {from, from + static_cast<std::ptrdiff_t>(size)}), plan, sum, {});
+    clip_and_sum(rows_on(device, {from, from + static_cast<std::ptrdiff_t>(size)}), plan, sum);
   }
   return integers(sum);
 }

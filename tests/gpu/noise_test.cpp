@@ -20,7 +20,7 @@ std::vector<float> floats(const PrivateGradient& gradient) {
 
 ClippedSum sum_on(Device device, const Plan& plan, const std::vector<float>& row) {
   ClippedSum sum(plan, static_cast<int64_t>(row.size()), device);
-  clip_and_sum(rows_on(device, {row}), plan, sum, {});
+  clip_and_sum(rows_on(device, {row}), plan, sum);
   return sum;
 }
 

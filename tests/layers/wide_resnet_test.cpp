@@ -8,6 +8,7 @@
 
 #include <gtest/gtest.h>
 
+#include <atomic>
 #include <limits>
 #include <numeric>
 #include <set>
@@ -177,6 +178,17 @@ TEST_F(WideResNetRows, DependOnNeitherBatchNorOrderNorThreads) {
   EXPECT_TRUE(same_row(rows(batch, {1}, 1), 0, together, 1)) << "alone";
 }
 
+TEST_F(WideResNetRows, SeveralThreadsMayAskAtOnce) {
+  const Tensor together = rows(batch, {0, 1, 2, 3}, 1);
+  ModelGradients gradients(model, CpuExec{4});
+  std::atomic<int> wrong = 0;
+  CpuExec{4}.for_each(8, [&](int64_t i) {
+    const PerExampleGradient two = gradients.rows(pick_rows(batch, {i % 4, (i + 1) % 4}));
+    wrong += !same_row(two.slab(), 0, together, i % 4) || !same_row(two.slab(), 1, together, (i + 1) % 4);
+  });
+  EXPECT_EQ(wrong, 0);
+}
+
 TEST_F(WideResNetRows, APoisonedExampleTouchesNoOther) {
   const Tensor clean = rows(batch, {0, 1, 2, 3}, 2);
   for (const float poison :
@@ -239,8 +251,8 @@ TEST(WideResNet, ThreeStepsOfPlainDescentLowerTheLoss) {
   ModelGradients gradients(model, CpuExec{2});
   std::vector<double> losses;
   for (int step = 0; step <= 3; ++step) {
-    const PerExampleGradient rows = gradients.rows(pick_rows(batch, all_rows(batch)));
-    const auto& each = gradients.nonprivate_losses();
+    std::vector<float> each;
+    const PerExampleGradient rows = gradients.rows(pick_rows(batch, all_rows(batch)), &each);
     losses.push_back(std::accumulate(each.begin(), each.end(), 0.0) / 8);
     float* p = model.parameters().flat().data<float>();
     for (int64_t n = 0; n < 8; ++n)

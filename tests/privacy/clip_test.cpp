@@ -1,5 +1,6 @@
 // clip_and_sum: the bound of every row, in 128-bit integers with tolerance zero; neighbours; rows that count
 // nothing.
+#include "dp/clip_stats.h"
 #include "tests/privacy/fakes.h"
 #include "dp/clip_kernels.h"
 #include "core/philox.h"
@@ -101,7 +102,7 @@ TEST(Clip, OneRowMoreMovesTheSumByItsOwnVectorAndNothingElse) {
           clip_and_sum(
               rows_of({all.begin() + static_cast<std::ptrdiff_t>(begin),
                        all.begin() + static_cast<std::ptrdiff_t>(std::min(all.size(), begin + chunk))}),
-              plan, sum, CpuExec{chunk == 7 && place % 2 ? 2 : 1});
+              plan, sum);
         for (size_t i = 0; i < P; ++i)
           ASSERT_EQ(sum.nonprivate_values()[i] - without[i], own[i])
               << "place " << place << " chunk " << chunk;
@@ -125,9 +126,9 @@ TEST(Clip, NonFiniteAndPaddingRowsCountZero) {
     EXPECT_EQ(squared_norm(clipped(plan, {mixed})), 0);
   }
   ClippedSum sum(plan, 3);
-  NonprivateClipStats stats;
-  clip_and_sum(rows_of({{5, 5, 5}, good, {NAN, 1, 1}, {kInf, 0, 0}, {9, 9, 9}}, {0, 1, 0, 1, 1}), plan, sum,
-               {}, &stats);
+  PerExampleGradient rows = rows_of({{5, 5, 5}, good, {NAN, 1, 1}, {kInf, 0, 0}, {9, 9, 9}}, {0, 1, 0, 1, 1});
+  const NonprivateClipStats stats(nonprivate_squares(rows), plan->clip_norm);
+  clip_and_sum(std::move(rows), plan, sum);
   auto expected = clipped(plan, {good, {9, 9, 9}});
   EXPECT_TRUE(std::ranges::equal(sum.nonprivate_values(), expected));
   EXPECT_EQ(stats.nonprivate_rows, 3);
@@ -157,25 +158,50 @@ TEST(Clip, WideRegistersGiveTheBitsOfScalarCode) {
   }
 }
 
-TEST(Clip, ThreadsChangeNothing) {
+TEST(Clip, SumsOfSumsAreTheSumOfAll) {
   const Plan plan(settings());
   std::vector<std::vector<float>> rows;
   for (int64_t id = 0; id < 9; ++id) rows.push_back(row_of(id, 20001));
-  for (int threads : {2, 3, 5}) EXPECT_EQ(clipped(plan, rows, threads), clipped(plan, rows, 1));
+  ClippedSum total(plan, 20001), more(plan, 20001);
+  clip_and_sum(rows_of({rows.begin(), rows.begin() + 4}), plan, total);
+  clip_and_sum(rows_of({rows.begin() + 4, rows.end()}), plan, more);
+  total.add(std::move(more), plan);
+  EXPECT_EQ(more.parameters(), 0);  // used up
+  EXPECT_TRUE(std::ranges::equal(total.nonprivate_values(), clipped(plan, rows)));
+}
+
+TEST(Clip, RefusesToAddSumsThatDoNotMatch) {
+  PlanSettings s = settings();
+  s.max_examples = 3;
+  const Plan plan(s);
+  const auto sum_of_two = [&] {
+    ClippedSum sum(plan, 2);
+    clip_and_sum(rows_of({{1, 2}, {3, 4}}), plan, sum);
+    return sum;
+  };
+  ClippedSum sum = sum_of_two();
+  EXPECT_THROW(sum.add(ClippedSum(plan_with(0.31), 2), plan), PrivacyError);
+  EXPECT_THROW(sum.add(ClippedSum(plan_with(0.3, 39), 2), plan), PrivacyError);
+  EXPECT_THROW(sum.add(ClippedSum(plan, 3), plan), PrivacyError);
+  EXPECT_THROW(sum.add(sum_of_two(), plan), PrivacyError);  // four rows
+  ClippedSum one(plan, 2);
+  clip_and_sum(rows_of({{1, 2}}), plan, one);
+  one.add(sum_of_two(), plan);
+  EXPECT_THROW(clip_and_sum(rows_of({{1, 2}}), plan, one), PrivacyError);  // a fourth
 }
 
 TEST(Clip, RefusesSumsOfAnotherPlanAndTooManyRows) {
   const Plan plan(settings());
   ClippedSum other_norm(plan_with(0.31), 2), other_grid(plan_with(0.3, 39), 2), good(plan, 2);
-  EXPECT_THROW(clip_and_sum(rows_of({{1, 2}}), plan, other_norm, {}), PrivacyError);
-  EXPECT_THROW(clip_and_sum(rows_of({{1, 2}}), plan, other_grid, {}), PrivacyError);
-  EXPECT_THROW(clip_and_sum(rows_of({{1, 2, 3}}), plan, good, {}), Error);
+  EXPECT_THROW(clip_and_sum(rows_of({{1, 2}}), plan, other_norm), PrivacyError);
+  EXPECT_THROW(clip_and_sum(rows_of({{1, 2}}), plan, other_grid), PrivacyError);
+  EXPECT_THROW(clip_and_sum(rows_of({{1, 2, 3}}), plan, good), Error);
   PlanSettings s = settings();
   s.max_examples = 2;
   const Plan small(s);
   ClippedSum sum(small, 1);
-  clip_and_sum(rows_of({{1}, {1}, {1}}, {1, 0, 1}), small, sum, {});
-  EXPECT_THROW(clip_and_sum(rows_of({{1}}), small, sum, {}), PrivacyError);
+  clip_and_sum(rows_of({{1}, {1}, {1}}, {1, 0, 1}), small, sum);
+  EXPECT_THROW(clip_and_sum(rows_of({{1}}), small, sum), PrivacyError);
 }
 
 // The largest sum that the plan allows neither overflows nor comes near it.
@@ -186,7 +212,7 @@ TEST(Clip, RangeProofHoldsAtItsLimit) {
   const Plan plan(s);
   const std::vector<std::vector<float>> rows(1 << 10, {1e30f});
   ClippedSum sum(plan, 1);
-  for (int i = 0; i < 1 << 7; ++i) clip_and_sum(rows_of(rows), plan, sum, {});
+  for (int i = 0; i < 1 << 7; ++i) clip_and_sum(rows_of(rows), plan, sum);
   EXPECT_LE(sum.nonprivate_values()[0], int64_t{1} << 61);
   EXPECT_GT(sum.nonprivate_values()[0], int64_t{1} << 60);
 }

@@ -45,10 +45,9 @@ inline PerExampleGradient rows_of(const std::vector<std::vector<float>>& rows,
 }
 
 // The integer sum of rows given in one chunk.
-inline std::vector<int64_t> clipped(const Plan& plan, const std::vector<std::vector<float>>& rows,
-                                    int threads = 1) {
+inline std::vector<int64_t> clipped(const Plan& plan, const std::vector<std::vector<float>>& rows) {
   ClippedSum sum(plan, static_cast<int64_t>(rows.at(0).size()));
-  clip_and_sum(rows_of(rows), plan, sum, CpuExec{threads});
+  clip_and_sum(rows_of(rows), plan, sum);
   return {sum.nonprivate_values().begin(), sum.nonprivate_values().end()};
 }
 

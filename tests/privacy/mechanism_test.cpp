@@ -1,12 +1,18 @@
 // GaussianMechanism and private_step: the law of what is released, one line each, replay, forks, refusals.
 #include "tests/privacy/fakes.h"
+#include "dp/clip_stats.h"
 #include "dp/step.h"
 #include "dp/nonprivate.h"
 
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <atomic>
+#include <chrono>
+#include <condition_variable>
+#include <mutex>
 #include <set>
+#include <thread>
 
 namespace pergrad::dp {
 namespace {
@@ -30,7 +36,7 @@ std::vector<double> noise_of(GaussianMechanism& mechanism, ClippedSum&& sum, int
 
 ClippedSum sum_of(const Plan& plan, const std::vector<float>& row) {
   ClippedSum sum(plan, static_cast<int64_t>(row.size()));
-  clip_and_sum(rows_of({row}), plan, sum, {});
+  clip_and_sum(rows_of({row}), plan, sum);
   return sum;
 }
 
@@ -199,9 +205,8 @@ struct Step {
   FakeGradients gradients{300};
   explicit Step(const PlanSettings& s, int64_t n = 100)
       : plan(s), ledger(folder.ledger(), plan), sampler(plan, kKey, n), mechanism(plan, kKey, ledger) {}
-  std::vector<float> run(int64_t step, int64_t chunk, int threads = 1, NonprivateClipStats* stats = nullptr) {
-    const auto g =
-        private_step(sampler, examples, gradients, mechanism, step, chunk, CpuExec{threads}, stats);
+  std::vector<float> run(int64_t step, int64_t chunk, int threads = 1) {
+    const auto g = private_step(sampler, examples, gradients, mechanism, step, chunk, CpuExec{threads});
     return {g.values().values<float>().begin(), g.values().values<float>().end()};
   }
 };
@@ -217,15 +222,78 @@ TEST(Step, ChunksThreadsAndPaddingChangeNoBit) {
   EXPECT_EQ(lines_in(step.folder.ledger()), 2);  // replays all
 }
 
+// Rows that two threads at least must ask for: each waits for another before its first row. (Where there is
+// one thread only, it waits in vain for a while.)
+struct Meeting : FakeGradients {
+  using FakeGradients::FakeGradients;
+  std::mutex mutex;
+  std::condition_variable came;
+  std::set<std::thread::id> here;
+  PerExampleGradient rows(ExampleBatch&& batch) override {
+    {
+      std::unique_lock lock(mutex);
+      here.insert(std::this_thread::get_id());
+      came.notify_all();
+      came.wait_for(lock, std::chrono::seconds(20), [&] { return here.size() > 1; });
+    }
+    return FakeGradients::rows(std::move(batch));
+  }
+};
+
+TEST(Step, WhatEachThreadSummedCountsOnce) {
+  const Plan plan(settings());
+  FakeExamples examples;
+  std::vector<Unit> units;
+  std::vector<std::vector<float>> rows;
+  for (int64_t id = 0; id < 41; ++id) units.push_back({{id}}), rows.push_back(row_of(id, 20001));
+  const std::vector<int64_t> wanted = clipped(plan, rows);
+  for (int threads : {2, 3}) {
+    Meeting gradients(20001);
+    const ClippedSum sum = clipped_sum(units, examples, gradients, plan, 0, 4 * threads, CpuExec{threads});
+    EXPECT_GT(gradients.here.size(), 1u);
+    EXPECT_TRUE(std::ranges::equal(sum.nonprivate_values(), wanted)) << threads;
+  }
+}
+
+TEST(Step, WhatOneThreadThrowsComesOutAndNothingIsReleased) {
+  struct Failing : Meeting {
+    using Meeting::Meeting;
+    std::atomic<bool> failed = false;
+    PerExampleGradient rows(ExampleBatch&& batch) override {
+      PerExampleGradient made = Meeting::rows(std::move(batch));
+      PG_CHECK(failed.exchange(true), "one row fails");
+      return made;
+    }
+  } gradients(300);
+  PlanSettings s = settings();
+  s.sampling_rate = 0.9;
+  Step step(s);
+  EXPECT_THROW(private_step(step.sampler, step.examples, gradients, step.mechanism, 0, 4, CpuExec{2}), Error);
+  EXPECT_EQ(lines_in(step.folder.ledger()), 1);
+}
+
+TEST(Step, StatisticsDoNotDependOnWhoCameFirst) {
+  std::vector<std::vector<float>> rows;
+  for (int64_t id = 0; id < 40; ++id) rows.push_back(row_of(id, 300));
+  std::vector<double> squares = nonprivate_squares(rows_of(rows));
+  const NonprivateClipStats wanted(squares, 0.3);
+  std::ranges::reverse(squares);
+  squares.push_back(NAN);
+  std::ranges::rotate(squares, squares.begin() + 3);
+  const NonprivateClipStats got(squares, 0.3);
+  EXPECT_GT(wanted.nonprivate_norm_sum, 0);
+  EXPECT_EQ(got.nonprivate_norm_sum, wanted.nonprivate_norm_sum);
+  EXPECT_EQ(got.nonprivate_rows, wanted.nonprivate_rows + 1);
+  EXPECT_EQ(got.nonprivate_non_finite_rows, 1);
+}
+
 TEST(Step, IsTheSumOverTheDrawPlusNoise) {
   PlanSettings s = settings();
   s.noise_multiplier = 0x1p-20;
   Step step(s);
-  NonprivateClipStats stats;
-  const auto released = step.run(9, 5, 1, &stats);
+  const auto released = step.run(9, 5);
   const auto units = step.sampler.draw(9);
   ASSERT_GT(units.size(), 3u);
-  EXPECT_EQ(stats.nonprivate_rows, static_cast<int64_t>(units.size()));
   std::vector<double> expected(300);
   for (const Unit& unit : units) {
     const auto row = row_of(unit.ids[0], 300);
