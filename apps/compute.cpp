@@ -18,7 +18,8 @@ ComputePlan plan_compute(const Config& config, ImageShape image, int64_t labels,
   plan.device = config.speed.where();
   plan.precision = config.speed.computes_in();
   if (plan.device.is_cpu()) {
-    plan.chunk_rows = chunk_rows(config.speed, parameters, views * (image.size() + labels + 1), exec.threads);
+    plan.chunk_rows = chunk_rows(config.speed, parameters, views * (image.size() + labels + 1), exec.threads,
+                                 config.privacy.non_private);
     return plan;
   }
   // Beside a chunk: images, parameters, their average, optimizer state, sum and release (at most 40 bytes a

@@ -159,7 +159,8 @@ fs::path find_file(const fs::path& folder, std::span<const std::string> prefixes
     for (const char* ending : {"", ".gz"})
       if (fs::path file = folder / (prefix + rest + ending); path_exists(file)) return file;
   std::string names;
-  for (const std::string& prefix : prefixes) names += (names.empty() ? "" : " or ") + prefix + rest + "[.gz]";
+  for (const std::string& prefix : prefixes)
+    names += concat(names.empty() ? "" : " or ", prefix, rest, "[.gz]");
   throw FormatError(concat(shown(folder), ": no ", names, " in it"));
 }
 

@@ -39,17 +39,22 @@ Config rehearsal_of(const Config& config, int64_t batch, int64_t n_examples, int
   return small;
 }
 
-int64_t chunk_rows(const SpeedConfig& speed, int64_t parameters, int64_t row_numbers, int threads) {
+int64_t chunk_rows(const SpeedConfig& speed, int64_t parameters, int64_t row_numbers, int threads,
+                   bool together) {
   if (speed.max_examples > 0) return speed.max_examples;
   // A thread clips the rows that it made while they are in its second-level cache (1 MB where it was
   // measured). Of rows that are too large for it several are added at a time, so that the sum passes by once
   // for all.
-  constexpr double kCache = 640 << 10;
-  const double budget = static_cast<double>(speed.max_memory_mb) * 1024 * 1024 / 2;
+  constexpr double kCache = 640 << 10, kTogether = 32 << 20;
+  constexpr int64_t kLeast = 4, kMost = 64, kMostTogether = 512;  // of a thread
   const double row = 4.0 * static_cast<double>(parameters + row_numbers);
-  const auto of_a_thread = std::clamp<int64_t>(static_cast<int64_t>(kCache / row), 4, 64);
-  return std::max<int64_t>(threads,
-                           std::min(of_a_thread, static_cast<int64_t>(budget / row / threads)) * threads);
+  const double sums = 8.0 * static_cast<double>(parameters) * threads;  // of each thread
+  const double budget = static_cast<double>(speed.max_memory_mb) * 1024 * 1024 / 2 - sums;
+  const double useful = together ? kTogether / row / threads : kCache / row;
+  const auto of_a_thread =
+      std::clamp<int64_t>(static_cast<int64_t>(useful), kLeast, together ? kMostTogether : kMost);
+  const auto fit = static_cast<int64_t>(std::max(0.0, budget / row / threads));
+  return std::max<int64_t>(1, std::min(of_a_thread, fit)) * threads;
 }
 
 }  // namespace pergrad::apps

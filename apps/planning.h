@@ -20,7 +20,9 @@ dp::Plan plan_of(const Config& config, int64_t n_examples, int64_t parameters);
 Config rehearsal_of(const Config& config, int64_t batch, int64_t n_examples, int64_t parameters);
 
 // Units in memory at a time: speed.max_examples, or for each thread as many rows as its cache holds, but a
-// few at least, within half of speed.max_memory_mb.   row_numbers: floats of the views of one unit.
-int64_t chunk_rows(const SpeedConfig& speed, int64_t parameters, int64_t row_numbers, int threads);
+// few at least, within half of speed.max_memory_mb.   row_numbers: floats of the views of one unit. together:
+// threads join after every op of a chunk, as they do without privacy; larger chunks then.
+int64_t chunk_rows(const SpeedConfig& speed, int64_t parameters, int64_t row_numbers, int threads,
+                   bool together = false);
 
 }  // namespace pergrad::apps

@@ -34,7 +34,7 @@ std::vector<Json> metrics_of(const std::filesystem::path& run) {
   std::vector<Json> lines;
   if (!path_exists(run / "metrics.jsonl")) return lines;
   const std::string text = read_file(run / "metrics.jsonl");
-  for (size_t begin = 0, end; (end = text.find('\n', begin)) != text.npos; begin = end + 1) {
+  for (size_t begin = 0, end; (end = text.find('\n', begin)) != std::string::npos; begin = end + 1) {
     Json line = Json::parse(text.begin() + static_cast<std::ptrdiff_t>(begin),
                             text.begin() + static_cast<std::ptrdiff_t>(end), nullptr, false);
     if (line.is_object() && line.contains("step") && line["step"].is_number())

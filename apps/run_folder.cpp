@@ -89,7 +89,8 @@ Key read_key(const fs::path& path) {
               ": can be read by others, who could subtract the noise; chmod 600, or start a new run");
   std::string text = read_file(path);
   if (text.ends_with('\n')) text.pop_back();
-  PG_CHECK_AS(FormatError, text.size() == 64 && text.find_first_not_of("0123456789abcdef") == text.npos,
+  PG_CHECK_AS(FormatError,
+              text.size() == 64 && text.find_first_not_of("0123456789abcdef") == std::string::npos,
               shown(path), ": damaged, wanted 64 hexadecimal digits");
   const auto digit = [](char c) { return c <= '9' ? c - '0' : c - 'a' + 10; };
   Key key;
@@ -226,13 +227,13 @@ void RunFolder::rewind_metrics(int64_t step) {
   int64_t number = 0, damaged = 0;
   for (size_t begin = 0; begin < text.size();) {
     const size_t newline = text.find('\n', begin);
-    const size_t end = newline == text.npos ? text.size() : newline + 1;
+    const size_t end = newline == std::string::npos ? text.size() : newline + 1;
     const std::string_view line = std::string_view(text).substr(begin, end - begin);
     begin = end;
     ++number;
     const auto json = nlohmann::json::parse(line, nullptr, false);
-    const bool whole =
-        newline != text.npos && json.is_object() && json.contains("step") && json["step"].is_number_integer();
+    const bool whole = newline != std::string::npos && json.is_object() && json.contains("step") &&
+                       json["step"].is_number_integer();
     if (!whole && !damaged) damaged = number;
     if (!whole || json["step"].get<int64_t>() >= step) continue;
     // Damage can come only behind what was synced with a checkpoint.

@@ -99,7 +99,7 @@ class HeaderReader {
     entry.type = row->type;
 
     check(shape.is_array() && shape.size() <= Shape::kMost, '"', shown_name,
-          "\": shape is not a list of numbers");
+          "\": shape is not a list of at most ", Shape::kMost, " numbers");
     for (const Json& extent : shape) {
       check(extent.is_number_unsigned() && extent.get<uint64_t>() <= static_cast<uint64_t>(INT64_MAX), '"',
             shown_name, "\": shape is not a list of numbers >= 0");

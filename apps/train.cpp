@@ -268,7 +268,7 @@ class Training {
     if (private_) {
       budget_->before_step();
       const bool look = config_.log.nonprivate && log;
-      RowWatch watch(compute_.gradients(), look);
+      RowWatch watch(compute_.gradients(), look, look);
       const dp::PrivateGradient gradient = dp::private_step(
           *sampler_, compute_.examples(), watch, *mechanism_, step_, compute_plan_.chunk_rows, exec_);
       optimizer_->step(model_.parameters(), gradient.values(), rate);
@@ -283,7 +283,7 @@ class Training {
         line["nonprivate_norm_counts"] = stats.nonprivate_norm_counts;
       }
     } else {
-      RowWatch watch(compute_.gradients(), log);
+      RowWatch watch(compute_.gradients(), log, false);
       const std::vector<Unit> units = shuffled_.draw(step_);
       const dp::NonPrivateGradient gradient =
           dp::nonprivate_step(units, compute_.examples(), watch, step_, compute_plan_.chunk_rows, exec_);
@@ -316,14 +316,15 @@ class Training {
   // Wraps the gradient source to look at losses and norms when they are wanted. In an order that depends on
   // the numbers alone, not on which thread came first.
   struct RowWatch : GradientSource {
-    RowWatch(ModelRows& source, bool watch) : source_(source), watch_(watch) {}
+    RowWatch(ModelRows& source, bool losses, bool norms) : source_(source), watch_(losses), norms_(norms) {}
     int64_t parameter_count() const override { return source_.parameter_count(); }
     Device device() const override { return source_.device(); }
+    bool prepare_for_threads() override { return source_.prepare_for_threads(); }
     PerExampleGradient rows(ExampleBatch&& batch) override {
       if (!watch_) return source_.rows(std::move(batch));
       std::vector<float> losses;
       PerExampleGradient rows = source_.rows(std::move(batch), &losses);
-      const std::vector<double> squares = dp::nonprivate_squares(rows);
+      const std::vector<double> squares = norms_ ? dp::nonprivate_squares(rows) : std::vector<double>();
       const std::lock_guard alone(one_at_a_time_);
       nonprivate_losses_.insert(nonprivate_losses_.end(), losses.begin(), losses.end());
       nonprivate_squares_.insert(nonprivate_squares_.end(), squares.begin(), squares.end());
@@ -337,7 +338,7 @@ class Training {
 
    private:
     ModelRows& source_;
-    bool watch_;
+    bool watch_, norms_;
     std::mutex one_at_a_time_;
     std::vector<float> nonprivate_losses_;
     std::vector<double> nonprivate_squares_;

@@ -156,7 +156,7 @@ std::vector<std::string> target_names(const Dataset& data) {
     for (int64_t i = 0; i < data.label_count; ++i) names.push_back(fmt::format("{:0{}}", i, digits));
   for (const std::string& name : names)
     PG_CHECK(!name.empty() && name.size() <= 200 && name[0] != '.' && name.back() != ' ' &&
-                 name.find('/') == name.npos && printable(name) == name,
+                 name.find('/') == std::string::npos && printable(name) == name,
              "data convert: label name \"", printable(name), "\" can be no folder or line of a file");
   return names;
 }

@@ -12,6 +12,7 @@
 #include "core/dataset.h"
 #include "core/sources.h"
 
+#include <atomic>
 #include <span>
 #include <vector>
 
@@ -48,6 +49,7 @@ class ViewSource final : public ExampleSource {
   //   tensors go back to this source's workspace with their last owner, so steps after the first allocate
   //   nothing. Any thread may call this.
   ExampleBatch views(std::span<const Unit> units, int64_t step) override;
+  bool takes_threads() const override { return true; }
 
   // The same batch as a plan: WriteView and WriteTarget make the very numbers of views(units, step) from it.
   //   plan: overwritten; its memory is used again.
@@ -76,6 +78,7 @@ class ViewSource final : public ExampleSource {
   int64_t largest_unit_;
   MicrobatchMixer mixer_;
   Workspace workspace_{{}, Workspace::Users::several_threads};
+  std::atomic<int64_t> most_rows_ = 0;  // of a batch
 };
 
 }  // namespace pergrad::augment

@@ -1,4 +1,4 @@
-// Where threads are known: loops over independent indices. Everything else is written as if there were one.
+// Where threads are known: loops over independent indices. What several of them share has a lock of its own.
 // PG_HD marks functions that run on both devices. CpuExec runs a named functor over [0, n) with OpenMP,
 // static schedule. No atomics in results: runs repeat bit for bit. The CUDA twin has the same verbs.
 #pragma once

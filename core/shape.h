@@ -8,6 +8,7 @@
 #include <cstdint>
 #include <initializer_list>
 #include <string>
+#include <utility>
 
 namespace pergrad {
 
@@ -20,6 +21,13 @@ class Shape {
   using const_iterator = const int64_t*;
 
   Shape() = default;
+  Shape(const Shape&) = default;
+  Shape& operator=(const Shape&) = default;
+  Shape(Shape&& other) noexcept : Shape(other) { other.size_ = 0; }  // empty after a move, as a vector is
+  Shape& operator=(Shape&& other) noexcept {
+    if (this != &other) *this = std::as_const(other), other.size_ = 0;
+    return *this;
+  }
   Shape(std::initializer_list<int64_t> extents) : Shape(extents.begin(), extents.end()) {}
   template <class It>
   Shape(It first, It last) {

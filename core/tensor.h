@@ -12,12 +12,11 @@
 #include "core/error.h"
 #include "core/shape.h"
 
+#include <algorithm>
 #include <cstdint>
-#include <initializer_list>
 #include <memory>
 #include <span>
 #include <string>
-#include <vector>
 
 namespace pergrad {
 

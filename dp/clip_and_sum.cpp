@@ -24,8 +24,8 @@ std::span<const int64_t> ClippedSum::nonprivate_values() const {
 void ClippedSum::add(ClippedSum&& other, const Plan& plan) {
   const ClippedSum owned = std::move(other);
   PG_CHECK_AS(PrivacyError,
-              owned.clip_norm_ == clip_norm_ && owned.grid_bits_ == grid_bits_ &&
-                  owned.parameters() == parameters() && rows_ + owned.rows_ <= plan->max_examples,
+              made_for(plan) && owned.made_for(plan) && owned.parameters() == parameters() &&
+                  rows_ + owned.rows_ <= plan->max_examples,
               "clipped sum: another clip norm, grid or size, or more rows together than the plan allows");
   rows_ += owned.rows_;
   const int64_t* others = owned.values_.data<int64_t>();
@@ -33,7 +33,7 @@ void ClippedSum::add(ClippedSum&& other, const Plan& plan) {
 }
 
 void clip_and_sum(PerExampleGradient&& rows, const Plan& plan, ClippedSum& sum) {
-  PG_CHECK_AS(PrivacyError, sum.clip_norm_ == plan->clip_norm && sum.grid_bits_ == plan->grid_bits,
+  PG_CHECK_AS(PrivacyError, sum.made_for(plan),
               "clip_and_sum: the sum was made with another clip norm or grid than the plan's");
   const int64_t N = rows.rows(), P = rows.parameters();
   PG_CHECK_AS(DeviceError, rows.slab().device() == sum.device(), "clip_and_sum: rows on ",

@@ -22,10 +22,13 @@ class ClippedSum {
 
   int64_t parameters() const { return values_.defined() ? values_.size() : 0; }  // 0: used up
   Device device() const { return values_.device(); }
+  bool made_for(const Plan& plan) const {
+    return clip_norm_ == plan->clip_norm && grid_bits_ == plan->grid_bits;
+  }
   double clip_norm() const { return clip_norm_; }
   int grid_bits() const { return grid_bits_; }
   // Adds a sum that another thread made, and uses it up. On the processor.
-  //   THROWS: PrivacyError if the two have different clip norms or grids, or too many rows for the plan.
+  //   THROWS: PrivacyError if one was made for another plan or size, or they have too many rows together.
   void add(ClippedSum&& other, const Plan& plan);
   // [P], before noise: on the processor (downloaded at each call, if it is not there), and where they are.
   std::span<const int64_t> nonprivate_values() const;

@@ -19,7 +19,7 @@ GaussianMechanism::GaussianMechanism(const Plan& plan, const Key& run_key, Ledge
 PrivateGradient GaussianMechanism::release(ClippedSum&& sum, int64_t step, const CpuExec& exec) {
   PG_CHECK_AS(PrivacyError, step >= 0 && step < plan_->steps, "release: step ", step, " of ", plan_->steps,
               " planned");
-  PG_CHECK_AS(PrivacyError, sum.clip_norm() == plan_->clip_norm && sum.grid_bits() == plan_->grid_bits,
+  PG_CHECK_AS(PrivacyError, sum.made_for(plan_),
               "release: the sum was made with another clip norm or grid than the plan's");
   const ClippedSum owned = std::move(sum);
   const int64_t P = owned.parameters();

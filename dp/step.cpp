@@ -10,9 +10,11 @@ namespace pergrad::dp {
 
 ClippedSum clipped_sum(std::span<const Unit> units, ExampleSource& examples, GradientSource& gradients,
                        const Plan& plan, int64_t step, int64_t chunk_rows, const CpuExec& exec) {
-  PG_CHECK(chunk_rows >= 1, "clipped_sum: chunk_rows is ", chunk_rows, ", wanted >= 1");
+  PG_CHECK(chunk_rows >= 1 && exec.threads >= 1, "clipped_sum: ", chunk_rows, " rows at a time on ",
+           exec.threads, " threads, wanted 1 or more");
+  const bool several = examples.takes_threads() && gradients.prepare_for_threads();
   const auto rows = static_cast<size_t>(chunk_rows);
-  const size_t threads = gradients.device().is_cpu() ? std::min(static_cast<size_t>(exec.threads), rows) : 1;
+  const size_t threads = several ? std::min(static_cast<size_t>(exec.threads), rows) : 1;
   std::mutex one_at_a_time;
   std::span<const Unit> left = units;  // that no thread has taken
   const auto take = [&] {              // less towards the end, so that all threads end together
@@ -24,7 +26,7 @@ ClippedSum clipped_sum(std::span<const Unit> units, ExampleSource& examples, Gra
   };
   std::optional<ClippedSum> total;
   std::exception_ptr failure;
-  exec.for_each(static_cast<int64_t>(threads), [&](int64_t) {
+  CpuExec{static_cast<int>(threads)}.for_each(static_cast<int64_t>(threads), [&](int64_t) {
     try {
       ClippedSum sum(plan, gradients.parameter_count(), gradients.device());
       for (auto mine = take(); !mine.empty(); mine = take()) {
@@ -42,7 +44,8 @@ ClippedSum clipped_sum(std::span<const Unit> units, ExampleSource& examples, Gra
         total = std::move(sum);
     } catch (...) {
       const std::lock_guard alone(one_at_a_time);
-      left = {}, failure = std::current_exception();
+      left = {};
+      if (!failure) failure = std::current_exception();
     }
   });
   if (failure) std::rethrow_exception(failure);

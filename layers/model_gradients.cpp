@@ -35,14 +35,15 @@ ModelGradients::ModelGradients(Model& model, CpuExec exec) : model_(model), exec
 }
 
 PerExampleGradient ModelGradients::rows(ExampleBatch&& batch, std::vector<float>* nonprivate_losses) {
-  const WeightTape& weights = [&]() -> const WeightTape& {
-    const std::lock_guard alone(preparing_);
-    return model_.prepared(exec_);
-  }();
+  const WeightTape& weights = model_.prepared(exec_);
   const DType type = model_.parameters().flat().dtype();
   const int64_t rows = batch.rows(), columns = parameter_count();
   PG_CHECK(batch.images.dtype() == type, "model: images and parameters differ in type");
-  Tensor slab = Tensor::empty({rows, columns}, type, slabs_);
+  // Always as large as the largest, so that the next chunk finds it, however many rows it has.
+  int64_t most = slab_rows_;
+  while (most < rows && !slab_rows_.compare_exchange_weak(most, rows)) {
+  }
+  Tensor slab = Tensor::empty({std::max(most, rows), columns}, type, slabs_).rows(0, rows);
   if (nonprivate_losses) nonprivate_losses->assign(static_cast<size_t>(rows), 0);
 
   for_each_row(exec_, rows, [&](int64_t n) {

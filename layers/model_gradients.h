@@ -6,7 +6,7 @@
 #include "core/spares.h"
 #include "layers/models.h"
 
-#include <mutex>
+#include <atomic>
 #include <vector>
 
 namespace pergrad {
@@ -31,6 +31,10 @@ class ModelGradients : public ModelRows {
   // Their memory is used again when the last owner lets go of it. Any thread may call this.
   using ModelRows::rows;
   PerExampleGradient rows(ExampleBatch&& batch, std::vector<float>* nonprivate_losses) override;
+  bool prepare_for_threads() override {
+    model_.prepared(exec_);
+    return true;
+  }
   // Views that go through the model at a time: as many as keep a thread's activations in its cache. A
   // function of the model alone.
   int64_t views_per_pass() const { return views_per_pass_; }
@@ -38,9 +42,9 @@ class ModelGradients : public ModelRows {
  private:
   Model& model_;
   CpuExec exec_;
-  std::mutex preparing_;
   Spares<Workspace> workspaces_;  // of tapes
   Workspace slabs_{{}, Workspace::Users::several_threads};
+  std::atomic<int64_t> slab_rows_ = 0;  // of the largest
   int64_t views_per_pass_ = 1;
 };
 

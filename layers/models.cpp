@@ -33,6 +33,7 @@ std::string Model::title() const {
 }
 
 const WeightTape& Model::prepared(const CpuExec& exec) {
+  const std::lock_guard alone(preparing_);
   if (prepared_version_ == parameters_.version()) return weights_;
   if (prepared_for_.defined() && prepared_for_.device_bytes() == parameters_.flat().device_bytes()) {
     weights_.refresh(exec);

@@ -4,6 +4,7 @@
 #include "layers/module.h"
 
 #include <memory>
+#include <mutex>
 #include <string>
 
 namespace pergrad {
@@ -38,7 +39,7 @@ class Model {
   const Parameters& parameters() const { return parameters_; }
 
   // The weight tape for the present values; what is derived from the parameters is computed again, in place,
-  // when they changed. One thread calls it; exec: how many work.
+  // when they changed. Any thread, while no other uses what it returned before; exec: how many work.
   const WeightTape& prepared(const CpuExec& exec = {});
   // Logits [N, V, L] of images [N, V, H, W, C]; after prepared(). Any thread.
   Var forward(Tape& tape, Var images) const { return root_->forward(tape, images); }
@@ -52,6 +53,7 @@ class Model {
   WeightTape weights_;
   Tensor prepared_for_;  // the array of parameters that weights_ reads
   uint64_t prepared_version_ = 0;
+  std::mutex preparing_;
 };
 
 }  // namespace pergrad

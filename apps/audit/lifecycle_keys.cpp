@@ -132,7 +132,7 @@ std::vector<Job> key_jobs(const Subject& subject, const ToyRun& sgd, const ToyRu
   const fs::path folder = subject.scratch / "lifecycle" / "keys";
   for (const char* name : {"sgd", "secure", "other"}) fs::create_directories(folder / name);
   const auto begun = [folder](const ToyRun& run, const char* name, Checks& checks) {
-    const fs::path out = folder / name / "begun";
+    fs::path out = folder / name / "begun";
     run.begin(out);
     const Outcome outcome = run.go_on(out, kSteps);
     checks.require(outcome.status == 0, run.name, ": it ", outcome.text());

@@ -108,7 +108,9 @@ class WithCanaries : public ExampleSource, public GradientSource {
     batch.units.assign(units.begin(), units.end());
     return batch;
   }
+  bool takes_threads() const override { return views_.takes_threads(); }
   int64_t parameter_count() const override { return gradients_.parameter_count(); }
+  bool prepare_for_threads() override { return gradients_.prepare_for_threads(); }
   PerExampleGradient rows(ExampleBatch&& batch) override {
     const std::vector<Unit> units = std::move(batch.units);
     const auto n = static_cast<int64_t>(units.size());

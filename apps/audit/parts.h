@@ -20,6 +20,7 @@ namespace pergrad::audit {
 
 // Views that say nothing but who they are.
 struct NamedUnits : ExampleSource {
+  bool takes_threads() const override { return true; }
   ExampleBatch views(std::span<const Unit> units, int64_t) override {
     ExampleBatch batch;
     batch.images = Tensor::zeros({static_cast<int64_t>(units.size()), 1, 1, 1, 1}, DType::f32);
@@ -29,11 +30,12 @@ struct NamedUnits : ExampleSource {
   }
 };
 
-// The row [P] of a unit is what `write` makes of its ids; it starts as zeros.
+// The row [P] of a unit is what `write` makes of its ids, on any thread; it starts as zeros.
 struct ChosenRows : GradientSource {
   ChosenRows(int64_t parameters, std::function<void(const Unit&, std::span<float>)> write)
       : P(parameters), write_row(std::move(write)) {}
   int64_t parameter_count() const override { return P; }
+  bool prepare_for_threads() override { return true; }
   PerExampleGradient rows(ExampleBatch&& batch) override {
     const auto N = static_cast<int64_t>(batch.units.size());
     Tensor slab = Tensor::zeros({N, P}, DType::f32);

@@ -20,6 +20,7 @@
 #include <limits>
 #include <map>
 #include <mutex>
+#include <set>
 
 namespace pergrad::audit {
 namespace {
@@ -172,6 +173,7 @@ void long_rows(const Subject& subject, Checks& checks) {
 struct PaddedRows : GradientSource {
   explicit PaddedRows(const std::vector<std::vector<float>>& rows) : all(rows) {}
   int64_t parameter_count() const override { return std::ssize(all.at(0)); }
+  bool prepare_for_threads() override { return true; }
   PerExampleGradient rows(ExampleBatch&& batch) override {
     const auto n = static_cast<int64_t>(batch.units.size()), P = parameter_count();
     Tensor slab = Tensor::empty({n + 1, P}, DType::f32);
@@ -273,7 +275,10 @@ class Replay {
     Hashed rows(gradients_);
     const ClippedSum sum = clipped_sum(units, views, rows, plan_, 3, static_cast<int64_t>(chunk), exec_);
     Result result;
-    for (const Unit& unit : units) result.rows.push_back(rows.hashes.at(unit.ids.front()));
+    for (const Unit& unit : units) {
+      const std::set<std::string>& all = rows.hashes.at(unit.ids.front());
+      result.rows.push_back(all.size() == 1 ? *all.begin() : "rows that differ");
+    }
     result.sum.assign(sum.nonprivate_values().begin(), sum.nonprivate_values().end());
     return result;
   }
@@ -290,6 +295,7 @@ class Replay {
           batch.images.rows(static_cast<int64_t>(n), static_cast<int64_t>(n) + 1).fill(double{*poison});
       return batch;
     }
+    bool takes_threads() const override { return source.takes_threads(); }
     ExampleSource& source;
     const float* poison;
     int64_t id;
@@ -297,6 +303,7 @@ class Replay {
   struct Hashed : GradientSource {
     explicit Hashed(GradientSource& gradients) : source(gradients) {}
     int64_t parameter_count() const override { return source.parameter_count(); }
+    bool prepare_for_threads() override { return source.prepare_for_threads(); }
     PerExampleGradient rows(ExampleBatch&& batch) override {
       const std::vector<Unit> units = batch.units;
       PerExampleGradient rows = source.rows(std::move(batch));
@@ -305,12 +312,12 @@ class Replay {
       const size_t size = bytes.size() / units.size();
       const std::lock_guard alone(one_at_a_time);
       for (size_t n = 0; n < units.size(); ++n)
-        hashes[units[n].ids.front()] = to_hex(sha256(bytes.subspan(n * size, size)));
+        hashes[units[n].ids.front()].insert(to_hex(sha256(bytes.subspan(n * size, size))));
       return rows;
     }
     GradientSource& source;
     std::mutex one_at_a_time;
-    std::map<int64_t, std::string> hashes;
+    std::map<int64_t, std::set<std::string>> hashes;  // a record that is there twice has one row
   };
 
   static Model& allocated(Model& model) {

@@ -13,10 +13,10 @@ float run(int64_t rounds) {
   for (int i = 0; i < kChains; ++i) sum[i] = Vec{} + static_cast<float>(i);
   for (int64_t r = 0; r < rounds; ++r) {
 #pragma GCC unroll 16
-    for (int i = 0; i < kChains; ++i) sum[i] = sum[i] * a + b;
+    for (Vec& chain : sum) chain = chain * a + b;
   }
   float total = 0;
-  for (int i = 0; i < kChains; ++i) total += sum[i][0];
+  for (const Vec& chain : sum) total += chain[0];
   return total;
 }
 

@@ -7,9 +7,9 @@
 
 namespace pergrad::accounting {
 
-// (a - 1) rdp(a) is convex in a (a log-moment), and so is (a - 1) log(a - 1) - a log a: log_delta_at is
-// convex and epsilon_at, convex over positive linear, has one valley. Walk up in log(a - 1) to where it
-// rises, then close in on it.
+// (a - 1) rdp(a) is convex in a (a log-moment), and so is (a - 1) log(a - 1) - a log a: the bound on log
+// delta is convex and that on epsilon, convex over positive linear, has one valley. Walk up in log(a - 1) to
+// where it rises, then close in on it.
 template <class F>
 double best_order(const F& bound) {
   constexpr double kLowest = -14.0, kHighest = 21.0, kStep = 0.5;  // log(order - 1): orders 1 + 8e-7 to 1.3e9

@@ -66,6 +66,19 @@ double log_moment(double order, double sigma, double q) {
   return shift + std::log1p(std::max(0.0, scaled + discretisation + std::expm1(-shift)));
 }
 
+// epsilon = rdp + log((a - 1) / a) - (log delta + log a) / (a - 1), rounded up.
+double epsilon_at(double order, double rdp, double log_delta) {
+  const double gain = log_shrink(order), cost = -log_delta / (order - 1.0);
+  const double refund = std::log(order) / (order - 1.0);
+  return rdp + gain + cost - refund + 8.0 * kUlp * (rdp - gain + cost + refund);
+}
+
+bool nothing_released(const Phases& phases) {
+  return std::all_of(phases.begin(), phases.end(), [](const Phase& phase) { return phase.steps == 0; });
+}
+
+}  // namespace
+
 double total_rdp(const Phases& phases, double order) {
   double total = 0.0;
   for (const auto& [sigma, q, steps] : phases) {
@@ -74,30 +87,9 @@ double total_rdp(const Phases& phases, double order) {
   return total * (1.0 + kUlp * (2.0 + static_cast<double>(phases.size())));
 }
 
-// log((a - 1) / a) to an ulp for every a > 1: each form loses digits where the other is used.
 double log_shrink(double order) {
   return order < 2.0 ? std::log((order - 1.0) / order) : std::log1p(-1.0 / order);
 }
-
-// epsilon = rdp + log((a - 1) / a) - (log delta + log a) / (a - 1), rounded up.
-double epsilon_at(double order, double rdp, double log_delta) {
-  const double gain = log_shrink(order), cost = -log_delta / (order - 1.0);
-  const double refund = std::log(order) / (order - 1.0);
-  return rdp + gain + cost - refund + 8.0 * kUlp * (rdp - gain + cost + refund);
-}
-
-// The same solved for delta: log delta = (a - 1) (rdp - epsilon + log((a - 1) / a)) - log a, rounded up.
-double log_delta_at(double order, double rdp, double epsilon) {
-  const double gain = log_shrink(order), refund = std::log(order);
-  const double size = (order - 1.0) * (rdp + epsilon - gain) + refund;
-  return (order - 1.0) * (rdp - epsilon + gain) - refund + 8.0 * kUlp * size;
-}
-
-bool nothing_released(const Phases& phases) {
-  return std::all_of(phases.begin(), phases.end(), [](const Phase& phase) { return phase.steps == 0; });
-}
-
-}  // namespace
 
 double rdp_of_step(double order, double noise_multiplier, double sampling_rate) {
   check_phases({{noise_multiplier, sampling_rate, 1}});
@@ -120,25 +112,11 @@ RdpBound convert_to_epsilon(const std::function<double(double)>& rdp, double del
   return {std::max(bound(order), 0.0), order};
 }
 
-RdpBound convert_to_delta(const std::function<double(double)>& rdp, double epsilon) {
-  check_epsilon(epsilon);
-  const auto bound = [&](double order) { return log_delta_at(order, rdp(order), epsilon); };
-  const double order = best_order(bound);
-  return {std::clamp(std::exp(bound(order)) * (1.0 + 4.0 * kUlp), kTiny, 1.0), order};
-}
-
 RdpBound rdp_epsilon(const Phases& phases, double delta) {
   check_phases(phases);
   check_delta(delta);
   if (nothing_released(phases)) return {0.0, kInfinity};
   return convert_to_epsilon([&](double order) { return total_rdp(phases, order); }, delta);
-}
-
-RdpBound rdp_delta(const Phases& phases, double epsilon) {
-  check_phases(phases);
-  check_epsilon(epsilon);
-  if (nothing_released(phases)) return {0.0, kInfinity};
-  return convert_to_delta([&](double order) { return total_rdp(phases, order); }, epsilon);
 }
 
 }  // namespace pergrad::accounting

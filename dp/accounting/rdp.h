@@ -19,6 +19,11 @@ namespace pergrad::accounting {
 //   Cost: (order + 26 sigma) / h terms, h about sigma / 2 at sigma >= 4: some 60 to 600 for useful orders.
 double rdp_of_step(double order, double noise_multiplier, double sampling_rate);
 
+// That of all phases together, rounded up.
+double total_rdp(const Phases& phases, double order);
+// log((a - 1) / a) to an ulp for every a > 1: each form loses digits where the other is used.
+double log_shrink(double order);
+
 struct RdpBound {
   double value;  // epsilon or delta
   double order;  // the order that gave it; infinity when there is nothing to account for

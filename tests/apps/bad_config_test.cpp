@@ -169,7 +169,7 @@ TEST(BadConfig, Files) {
       text += bad.to;
     } else {
       const size_t at = text.find(bad.from);
-      ASSERT_NE(at, text.npos) << bad.name;
+      ASSERT_NE(at, std::string::npos) << bad.name;
       text.replace(at, bad.from.size(), bad.to);
     }
     EXPECT_THAT(message_of([&] { parse_config(text, "c.toml"); }),

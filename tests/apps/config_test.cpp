@@ -345,7 +345,7 @@ TEST(Config, NoiseVarianceOnlyIfAskedFor) {
 
 TEST(Config, ReadsAByteOrderMarkAndWindowsLines) {
   std::string text = "\xEF\xBB\xBF" + kSmallest;
-  for (size_t at = 0; (at = text.find('\n', at)) != text.npos; at += 2) text.replace(at, 1, "\r\n");
+  for (size_t at = 0; (at = text.find('\n', at)) != std::string::npos; at += 2) text.replace(at, 1, "\r\n");
   EXPECT_TRUE(parse_config(text, "w.toml") == small());
 }
 

@@ -72,7 +72,7 @@ inline void expect_same_end(const TempFolder& folder, std::vector<std::string> a
 inline int64_t releases_in(const std::filesystem::path& run) {
   const std::string text = slurp(run / "ledger.jsonl");
   int64_t count = 0;
-  for (size_t at = 0; (at = text.find("\"type\":\"release\"", at)) != text.npos; ++at) ++count;
+  for (size_t at = 0; (at = text.find("\"type\":\"release\"", at)) != std::string::npos; ++at) ++count;
   return count;
 }
 

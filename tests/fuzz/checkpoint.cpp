@@ -30,7 +30,7 @@ struct Training {
 std::string with_right_checksum(std::string bytes) {
   const std::string key = "\"checksum\":\"";
   const size_t at = bytes.find(key);
-  if (at == bytes.npos || bytes.size() - at < key.size() + 64) return bytes;
+  if (at == std::string::npos || bytes.size() - at < key.size() + 64) return bytes;
   bytes.replace(at + key.size(), 64, std::string(64, '0'));
   return bytes.replace(at + key.size(), 64, sha256_hex(bytes));
 }

@@ -34,7 +34,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   while (settings.layers.size() < kMostLines) {
     const size_t end = rest.find('\n');
     settings.layers.emplace_back(rest.substr(0, end));
-    if (end == rest.npos) break;
+    if (end == std::string::npos) break;
     rest.remove_prefix(end + 1);
   }
   // The config has refused what is not printable before a line comes here.

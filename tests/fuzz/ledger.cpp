@@ -29,14 +29,14 @@ std::string with_right_hashes(std::string_view text) {
     const size_t end = text.find('\n');
     std::string line(text.substr(0, end));
     const size_t prev = line.rfind(",\"prev\":\"");
-    if (prev != line.npos) {
+    if (prev != std::string::npos) {
       line.resize(prev);
       line += ",\"prev\":\"" + previous + '"';
       previous = sha256_hex(line);
       line += ",\"hash\":\"" + previous + "\"}";
     }
     out += line;
-    if (end == text.npos) break;
+    if (end == std::string::npos) break;
     out += '\n';
     text.remove_prefix(end + 1);
   }

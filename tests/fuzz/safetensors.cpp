@@ -29,7 +29,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
       uint64_t length = 0;
       std::memcpy(&length, bytes.data(), 8);
       const size_t end = bytes.rfind('}');
-      if (length > bytes.size() && end != bytes.npos && end > 8) {
+      if (length > bytes.size() && end != std::string::npos && end > 8) {
         length = end - 7;
         std::memcpy(bytes.data(), &length, 8);
       }

@@ -183,7 +183,8 @@ TEST(Clip, RefusesToAddSumsThatDoNotMatch) {
   EXPECT_THROW(sum.add(ClippedSum(plan_with(0.31), 2), plan), PrivacyError);
   EXPECT_THROW(sum.add(ClippedSum(plan_with(0.3, 39), 2), plan), PrivacyError);
   EXPECT_THROW(sum.add(ClippedSum(plan, 3), plan), PrivacyError);
-  EXPECT_THROW(sum.add(sum_of_two(), plan), PrivacyError);  // four rows
+  EXPECT_THROW(sum.add(sum_of_two(), plan), PrivacyError);                       // four rows
+  EXPECT_THROW(sum.add(ClippedSum(plan, 2), plan_with(0.3, 30)), PrivacyError);  // neither is of that plan
   ClippedSum one(plan, 2);
   clip_and_sum(rows_of({{1, 2}}), plan, one);
   one.add(sum_of_two(), plan);

@@ -100,6 +100,7 @@ inline std::vector<float> row_of(int64_t id, int64_t P) {
 
 // Views that say nothing but who they are.
 struct FakeExamples : ExampleSource {
+  bool takes_threads() const override { return true; }
   int64_t padding = 0;  // rows added to every batch that count nothing
   ExampleBatch views(std::span<const Unit> units, int64_t) override {
     ExampleBatch batch;
@@ -120,6 +121,7 @@ struct FakeGradients : GradientSource {
   explicit FakeGradients(int64_t parameters)
       : P(parameters), row([this](const std::vector<int64_t>& ids) { return row_of(ids.at(0), P); }) {}
   int64_t parameter_count() const override { return P; }
+  bool prepare_for_threads() override { return true; }
   PerExampleGradient rows(ExampleBatch&& batch) override {
     std::vector<std::vector<float>> all;
     for (size_t n = 0; n < batch.units.size(); ++n)

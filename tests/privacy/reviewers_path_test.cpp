@@ -19,7 +19,7 @@ int lines_of(const fs::path& file) {
   EXPECT_TRUE(in.good()) << file;
   int count = 0;
   for (std::string line; std::getline(in, line);) {
-    count += line.find_first_not_of(" \t") != line.npos;
+    count += line.find_first_not_of(" \t") != std::string::npos;
   }
   return count;
 }
@@ -32,7 +32,7 @@ std::map<std::string, int> table(const std::string& heading) {
   for (std::string line; std::getline(in, line);) {
     if (line.starts_with("## ")) inside = line == "## " + heading;
     const size_t open = line.find(" | `"), close = line.find("` | ");
-    if (inside && line.starts_with("| ") && open != line.npos && close != line.npos)
+    if (inside && line.starts_with("| ") && open != std::string::npos && close != std::string::npos)
       files[line.substr(open + 4, close - open - 4)] = std::stoi(line.substr(close + 4));
   }
   return files;
