@@ -151,7 +151,7 @@ class World {
     c.id = id;
     c.loss = losses.front();
     c.gradient = copied<float>(row.slab());
-    const double squares = dp::sum_of_squares(c.gradient.data(), row.parameters());
+    const double squares = dp::squares_of_row(c.gradient.data(), row.parameters());
     c.norm = std::sqrt(squares);
     c.scale = std::ldexp(dp::grid_scale(squares, row.parameters(), plan_->clip_norm, plan_->grid_bits),
                          -plan_->grid_bits) *

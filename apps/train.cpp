@@ -7,6 +7,7 @@
 #include "apps/checkpoint.h"
 #include "apps/compute.h"
 #include "apps/planning.h"
+#include "apps/row_watch.h"
 #include "apps/run_folder.h"
 #include "apps/scoring.h"
 #include "apps/shuffled_batches.h"
@@ -14,7 +15,6 @@
 #include "apps/training_data.h"
 #include "augment/view_source.h"
 #include "dp/accountant.h"
-#include "dp/clip_stats.h"
 #include "dp/mechanism.h"
 #include "dp/nonprivate.h"
 #include "dp/sampler.h"
@@ -26,11 +26,8 @@
 #include <algorithm>
 #include <chrono>
 #include <cmath>
-#include <compare>
 #include <csignal>
 #include <limits>
-#include <mutex>
-#include <numeric>
 
 namespace pergrad::apps {
 namespace {
@@ -312,37 +309,6 @@ class Training {
           last_score_ ? fmt::format(" | test accuracy {:.2f} %", 100 * *last_score_) : ""));
     }
   }
-
-  // Wraps the gradient source to look at losses and norms when they are wanted. In an order that depends on
-  // the numbers alone, not on which thread came first.
-  struct RowWatch : GradientSource {
-    RowWatch(ModelRows& source, bool losses, bool norms) : source_(source), watch_(losses), norms_(norms) {}
-    int64_t parameter_count() const override { return source_.parameter_count(); }
-    Device device() const override { return source_.device(); }
-    bool prepare_for_threads() override { return source_.prepare_for_threads(); }
-    PerExampleGradient rows(ExampleBatch&& batch) override {
-      if (!watch_) return source_.rows(std::move(batch));
-      std::vector<float> losses;
-      PerExampleGradient rows = source_.rows(std::move(batch), &losses);
-      const std::vector<double> squares = norms_ ? dp::nonprivate_squares(rows) : std::vector<double>();
-      const std::lock_guard alone(one_at_a_time_);
-      nonprivate_losses_.insert(nonprivate_losses_.end(), losses.begin(), losses.end());
-      nonprivate_squares_.insert(nonprivate_squares_.end(), squares.begin(), squares.end());
-      return rows;
-    }
-    double nonprivate_loss() {
-      std::ranges::sort(nonprivate_losses_, [](float a, float b) { return std::strong_order(a, b) < 0; });
-      return std::accumulate(nonprivate_losses_.begin(), nonprivate_losses_.end(), 0.0);
-    }
-    const std::vector<double>& nonprivate_squares() const { return nonprivate_squares_; }
-
-   private:
-    ModelRows& source_;
-    bool watch_, norms_;
-    std::mutex one_at_a_time_;
-    std::vector<float> nonprivate_losses_;
-    std::vector<double> nonprivate_squares_;
-  };
 
   double views_a_step() const {
     return static_cast<double>(config_.train.expected_batch_size * config_.augment.views());

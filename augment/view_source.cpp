@@ -60,17 +60,9 @@ ExampleBatch ViewSource::views(std::span<const Unit> units, int64_t step) {
   const ImageShape& shape = augmenter_.shape();
   const int64_t labels = augmenter_.label_count();
   ExampleBatch batch;
-  // Always as large as the largest, so that the next batch finds it, however many rows it has.
-  int64_t most = most_rows_;
-  while (most < rows && !most_rows_.compare_exchange_weak(most, rows)) {
-  }
-  const auto room = [&](Shape row) {
-    row.insert(row.begin(), std::max(most, rows));
-    return Tensor::empty(std::move(row), DType::f32, workspace_).rows(0, rows);
-  };
-  batch.images = room({views, shape.height, shape.width, shape.channels});
-  batch.targets = room({views, labels});
-  batch.weights = room({views});
+  batch.images = memory_.take(rows, {views, shape.height, shape.width, shape.channels}, DType::f32);
+  batch.targets = memory_.take(rows, {views, labels}, DType::f32);
+  batch.weights = memory_.take(rows, {views}, DType::f32);
   batch.units.assign(units.begin(), units.end());
   for (const Unit& unit : units) batch.is_real.push_back(unit.ids.empty() ? 0 : 1);
 

@@ -10,9 +10,9 @@
 #include "augment/microbatch_mix.h"
 #include "augment/view_kernels.h"
 #include "core/dataset.h"
+#include "core/row_memory.h"
 #include "core/sources.h"
 
-#include <atomic>
 #include <span>
 #include <vector>
 
@@ -46,7 +46,7 @@ class ViewSource final : public ExampleSource {
   //   equal weight, then zero images of weight 0 up to V, which is that of the largest unit announced: V
   //   never depends on the rest of the batch.   No id: a padding row: zeros, weight 0, is_real 0. THROWS:
   //   Error for an id that is not in the data or twice in a unit, or a unit that is too large. Memory:
-  //   tensors go back to this source's workspace with their last owner, so steps after the first allocate
+  //   tensors go back to this source's memory with their last owner, so steps after the first allocate
   //   nothing. Any thread may call this.
   ExampleBatch views(std::span<const Unit> units, int64_t step) override;
   bool takes_threads() const override { return true; }
@@ -77,8 +77,7 @@ class ViewSource final : public ExampleSource {
   CpuExec exec_;
   int64_t largest_unit_;
   MicrobatchMixer mixer_;
-  Workspace workspace_{{}, Workspace::Users::several_threads};
-  std::atomic<int64_t> most_rows_ = 0;  // of a batch
+  RowMemory memory_;
 };
 
 }  // namespace pergrad::augment

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <algorithm>
+#include <cstddef>
 #include <memory>
 #include <mutex>
 #include <thread>
@@ -36,7 +37,9 @@ class Spares {
     std::unique_ptr<T> one;
     {
       const std::lock_guard alone(mutex_);
-      if (!all_.empty()) {
+      if (all_.empty()) {
+        all_.reserve(++made_);  // so that the end of a lease needs no memory
+      } else {
         const auto mine = std::ranges::find(all_, std::this_thread::get_id(), &Entry::first);
         std::swap(mine == all_.end() ? all_.front() : *mine, all_.back());
         one = std::move(all_.back().second);
@@ -49,7 +52,8 @@ class Spares {
  private:
   using Entry = std::pair<std::thread::id, std::unique_ptr<T>>;  // who had it last
   std::mutex mutex_;
-  std::vector<Entry> all_;
+  size_t made_ = 0;
+  std::vector<Entry> all_;  // that are not in use
 };
 
 }  // namespace pergrad

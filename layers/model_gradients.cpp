@@ -39,11 +39,7 @@ PerExampleGradient ModelGradients::rows(ExampleBatch&& batch, std::vector<float>
   const DType type = model_.parameters().flat().dtype();
   const int64_t rows = batch.rows(), columns = parameter_count();
   PG_CHECK(batch.images.dtype() == type, "model: images and parameters differ in type");
-  // Always as large as the largest, so that the next chunk finds it, however many rows it has.
-  int64_t most = slab_rows_;
-  while (most < rows && !slab_rows_.compare_exchange_weak(most, rows)) {
-  }
-  Tensor slab = Tensor::empty({std::max(most, rows), columns}, type, slabs_).rows(0, rows);
+  Tensor slab = slabs_.take(rows, {columns}, type);
   if (nonprivate_losses) nonprivate_losses->assign(static_cast<size_t>(rows), 0);
 
   for_each_row(exec_, rows, [&](int64_t n) {

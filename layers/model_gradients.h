@@ -2,11 +2,11 @@
 #pragma once
 
 #include "core/exec.h"
+#include "core/row_memory.h"
 #include "core/sources.h"
 #include "core/spares.h"
 #include "layers/models.h"
 
-#include <atomic>
 #include <vector>
 
 namespace pergrad {
@@ -43,8 +43,7 @@ class ModelGradients : public ModelRows {
   Model& model_;
   CpuExec exec_;
   Spares<Workspace> workspaces_;  // of tapes
-  Workspace slabs_{{}, Workspace::Users::several_threads};
-  std::atomic<int64_t> slab_rows_ = 0;  // of the largest
+  RowMemory slabs_;
   int64_t views_per_pass_ = 1;
 };
 

@@ -9,6 +9,7 @@
 #include "apps/audit/rungs.h"
 #include "apps/planning.h"
 #include "augment/view_source.h"
+#include "core/row_memory.h"
 #include "core/exec_rows.h"
 #include "core/philox.h"
 #include "dp/accountant.h"
@@ -116,7 +117,7 @@ class WithCanaries : public ExampleSource, public GradientSource {
     const auto n = static_cast<int64_t>(units.size());
     const auto real = static_cast<int64_t>(batch.is_real.size());
     const int64_t P = parameter_count();
-    Tensor slab = Tensor::empty({n, P}, DType::f32, slabs_);
+    Tensor slab = slabs_.take(n, {P}, DType::f32);
     if (real > 0) slab.rows(0, real).assign(gradients_.rows(std::move(batch)).slab());
     for (int64_t row = real; row < n; ++row) {
       const int64_t member = units[static_cast<size_t>(row)].ids[0] - images_;
@@ -134,7 +135,7 @@ class WithCanaries : public ExampleSource, public GradientSource {
   const Canaries& canaries_;
   int64_t images_;
   float norm_;
-  Workspace slabs_{{}, Workspace::Users::several_threads};
+  RowMemory slabs_;
 };
 
 dp::Plan plan_of(const Subject& subject, const Sizes& sizes) {
