@@ -1,3 +1,4 @@
+// Writing whole files or none, reading them, and what went wrong in words.
 #include "apps/atomic_file.h"
 
 #include "core/error.h"

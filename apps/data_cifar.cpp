@@ -1,3 +1,4 @@
+// CIFAR in its binary version: reading, writing, checking.
 #include "apps/data_cifar.h"
 
 #include "apps/atomic_file.h"

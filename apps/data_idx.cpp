@@ -1,3 +1,4 @@
+// idx files: reading and checking.
 #include "apps/data_idx.h"
 
 #include "apps/atomic_file.h"

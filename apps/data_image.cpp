@@ -1,3 +1,4 @@
+// JPEG by libjpeg-turbo, PNG by libpng, and the resampling between sizes.
 #include "apps/data_image.h"
 
 #include "apps/atomic_file.h"

@@ -1,3 +1,4 @@
+// Image folders: listing, reading and writing.
 #include "apps/data_image_folder.h"
 
 #include "apps/atomic_file.h"

@@ -1,3 +1,4 @@
+// From a description to a data set: the format is told, the file found, its images shaped.
 #include "apps/data_load.h"
 
 #include "apps/atomic_file.h"

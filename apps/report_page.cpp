@@ -1,3 +1,4 @@
+// HTML and SVG, piece by piece.
 #include "apps/report_page.h"
 
 #include <fmt/format.h>

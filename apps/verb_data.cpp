@@ -1,3 +1,4 @@
+// What `pergrad data` prints and writes.
 #include "apps/verb_data.h"
 
 #include "apps/atomic_file.h"

@@ -1,3 +1,4 @@
+// Words for recipes.
 #include "apps/view_text.h"
 
 #include <fmt/format.h>

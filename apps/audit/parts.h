@@ -11,12 +11,17 @@
 
 #include <filesystem>
 #include <functional>
+#include <limits>
 #include <memory>
 #include <span>
 #include <string>
 #include <vector>
 
 namespace pergrad::audit {
+
+// Numbers at the edge of float.
+inline constexpr float kTiny = std::numeric_limits<float>::denorm_min();
+inline constexpr float kInf = std::numeric_limits<float>::infinity();
 
 // Views that say nothing but who they are.
 struct NamedUnits : ExampleSource {

@@ -24,9 +24,6 @@ using dp::ClippedSum;
 using dp::Plan;
 using dp::PlanSettings;
 
-constexpr float kTiny = std::numeric_limits<float>::denorm_min();
-constexpr float kInf = std::numeric_limits<float>::infinity();
-
 // A row whose size and pattern are drawn: ordinary, at the edge of the ball, huge, tiny, not finite.
 void draw_row(PhiloxStream& random, double clip_norm, std::span<float> row) {
   const auto kind = random.below(16);

@@ -25,9 +25,6 @@ using dp::ClippedSum;
 using dp::Plan;
 using dp::PlanSettings;
 
-constexpr float kTiny = std::numeric_limits<float>::denorm_min();
-constexpr float kInf = std::numeric_limits<float>::infinity();
-
 // One augmentation path: its views and what it takes.
 struct Path {
   std::string name;
