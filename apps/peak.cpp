@@ -29,10 +29,10 @@ __attribute__((target("avx512f,avx512bf16"))) float run_bf16(int64_t rounds) {
   for (int i = 0; i < kChains; ++i) sum[i] = _mm512_set1_ps(static_cast<float>(i));
   for (int64_t r = 0; r < rounds; ++r) {
 #pragma GCC unroll 16
-    for (int i = 0; i < kChains; ++i) sum[i] = _mm512_dpbf16_ps(sum[i], pairs, pairs);
+    for (__m512& chain : sum) chain = _mm512_dpbf16_ps(chain, pairs, pairs);
   }
   float total = 0;
-  for (int i = 0; i < kChains; ++i) total += _mm512_cvtss_f32(sum[i]);
+  for (const __m512 chain : sum) total += _mm512_cvtss_f32(chain);
   return total;
 }
 #endif

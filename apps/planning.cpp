@@ -17,7 +17,7 @@ dp::Plan plan_of(const Config& config, int64_t n_examples, int64_t parameters) {
   double sigma = accounting::noise_multiplier_for(target, shape->delta, shape->sampling_rate, shape->steps) *
                  shape.sensitivity_in_clips();
   for (int attempt = 0; attempt < 100; ++attempt, sigma *= 1.0001) {  // the grid's slack may cost a hair more
-    const dp::Plan plan(plan_settings(config, n_examples, sigma));
+    dp::Plan plan(plan_settings(config, n_examples, sigma));
     if (dp::planned_cost(plan, parameters).epsilon_upper <= target) return plan;
   }
   throw PrivacyError(concat("privacy.epsilon: ", target, " is out of reach for ", parameters,

@@ -91,7 +91,7 @@ Scale scale_of(const Plot& plot, bool is_x) {
       low = std::min(low, is_x ? x : y), high = std::max(high, is_x ? x : y);
   if (!is_x && (plot.y_low != 0 || plot.y_high != 0)) low = plot.y_low, high = plot.y_high;
   if (!(low <= high)) low = 0, high = 1;
-  if (!log && is_x == false && plot.y_low == 0 && plot.y_high == 0) low = std::min(low, 0.0), high *= 1.05;
+  if (!log && !is_x && plot.y_low == 0 && plot.y_high == 0) low = std::min(low, 0.0), high *= 1.05;
   if (low == high) high = low + (low == 0 ? 1 : std::abs(low));
   constexpr double kWidth = 640, kHeight = 300, kLeft = 56, kRight = 30, kTop = 32, kBottom = 44;
   return is_x ? Scale{low, high, log, kLeft, kWidth - kRight}

@@ -34,7 +34,8 @@ class RowWatch : public GradientSource {
     return rows;
   }
   double nonprivate_loss() {
-    std::ranges::sort(nonprivate_losses_, [](float a, float b) { return std::strong_order(a, b) < 0; });
+    std::ranges::sort(nonprivate_losses_,
+                      [](float a, float b) { return std::is_lt(std::strong_order(a, b)); });
     return std::accumulate(nonprivate_losses_.begin(), nonprivate_losses_.end(), 0.0);
   }
   const std::vector<double>& nonprivate_squares() const { return nonprivate_squares_; }

@@ -9,12 +9,12 @@
 #include <fmt/format.h>
 
 #include <fcntl.h>
-#include <stdio.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
 #include <cmath>
+#include <cstdio>
 #include <string_view>
 #include <unordered_set>
 

@@ -36,6 +36,8 @@ struct ViewRecipe {
   float first_share = 0, second_share = 0;
   // Of a cutmix: pixels [box_top, box_bottom) x [box_left, box_right) come from `second`.
   int32_t box_top = 0, box_left = 0, box_bottom = 0, box_right = 0;
+
+  bool operator==(const ViewRecipe&) const = default;
 };
 
 }  // namespace pergrad::augment

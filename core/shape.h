@@ -23,7 +23,8 @@ class Shape {
   Shape() = default;
   Shape(const Shape&) = default;
   Shape& operator=(const Shape&) = default;
-  Shape(Shape&& other) noexcept : Shape(other) { other.size_ = 0; }  // empty after a move, as a vector is
+  Shape(Shape&& other) noexcept  // empty after a move, as a vector is
+      : extents_(other.extents_), size_(std::exchange(other.size_, 0)) {}
   Shape& operator=(Shape&& other) noexcept {
     if (this != &other) *this = std::as_const(other), other.size_ = 0;
     return *this;

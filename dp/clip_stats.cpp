@@ -47,7 +47,7 @@ std::vector<double> nonprivate_squares(const PerExampleGradient& rows) {
 }
 
 NonprivateClipStats::NonprivateClipStats(std::vector<double> squares, double clip_norm) {
-  std::ranges::sort(squares, [](double a, double b) { return std::strong_order(a, b) < 0; });
+  std::ranges::sort(squares, [](double a, double b) { return std::is_lt(std::strong_order(a, b)); });
   for (const double square : squares) {
     const double norm = std::sqrt(square);
     const bool finite = norm < HUGE_VAL;  // false for NaN

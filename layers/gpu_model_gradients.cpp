@@ -115,7 +115,7 @@ void GpuModelGradients::require_independent_rows() {
   ExampleBatch batch;
   PhiloxStream random(20231, 0);
   const auto host = [&](const Tensor& like, const auto& draw) {
-    const Tensor t = Tensor::empty(like.shape(), DType::f32);
+    Tensor t = Tensor::empty(like.shape(), DType::f32);
     for (float& v : t.values<float>()) v = draw();
     return t;
   };

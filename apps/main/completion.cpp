@@ -179,8 +179,10 @@ std::string zsh_value(const Value& value) {
 // "(-o --out)--out=[what it is]:file:_files" for each of a flag's names.
 std::string zsh_flag(const Flag& flag) {
   std::string what, specs;
-  for (const char c : flag.what)
-    what += (std::string_view("[]:\\").find(c) == std::string_view::npos ? "" : "\\") + std::string(1, c);
+  for (const char c : flag.what) {
+    if (std::string_view("[]:\\").find(c) != std::string_view::npos) what += '\\';
+    what += c;
+  }
   for (const std::string& name : flag.names) {
     std::string spec = (flag.repeats ? "*" : '(' + joined(flag.names) + ')') + name;
     if (flag.value.kind != Value::Kind::none) spec += name.starts_with("--") ? "=" : "+";

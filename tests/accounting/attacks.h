@@ -16,8 +16,7 @@
 #include "dp/accounting/golden_section.h"
 #include "dp/accounting/phase.h"
 
-namespace pergrad::accounting {
-namespace attacks {
+namespace pergrad::accounting::attacks {
 
 constexpr double kNothing = -std::numeric_limits<double>::infinity();
 constexpr double kSlack = 1e-9;  // relative; far above the rounding of a sum of 1e5 positive terms
@@ -131,5 +130,4 @@ inline double delta_lower_bound(const Phases& phases, double epsilon) {
   });
 }
 
-}  // namespace attacks
-}  // namespace pergrad::accounting
+}  // namespace pergrad::accounting::attacks

@@ -203,7 +203,7 @@ TEST(BadConfig, Overrides) {
       {"train.steps.x=1", "--set train.steps.x: unknown key"},
   };
   for (const auto& [set, message] : cases)
-    EXPECT_THAT(message_of([&] { parse_config(kGood, "c.toml", {.set = {set}}); }),
+    EXPECT_THAT(message_of([&set = set] { parse_config(kGood, "c.toml", {.set = {set}}); }),
                 AllOf(HasSubstr(message), Not(HasSubstr("\n"))))
         << set;
 }

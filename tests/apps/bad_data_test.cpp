@@ -56,8 +56,8 @@ class Folder : public TempFolder {
     } else {
       for (const std::string split : {"train", "test"})
         for (const std::string name : {"a", "b"}) {
-          put(split + "/" + name + "/1.jpg", noise_jpeg(8, 12));
-          put(split + "/" + name + "/2.png", noise_png(8, 12, 3));
+          put(concat(split, '/', name, "/1.jpg"), noise_jpeg(8, 12));
+          put(concat(split, '/', name, "/2.png"), noise_png(8, 12, 3));
         }
     }
   }

@@ -25,9 +25,7 @@ std::filesystem::path export_to(const TempFolder& folder, const std::string& nam
   return folder / name;
 }
 
-apps::Safetensors opened(const std::filesystem::path& path) {
-  return apps::Safetensors(slurp(path), path.string());
-}
+apps::Safetensors opened(const std::filesystem::path& path) { return {slurp(path), path.string()}; }
 
 template <class T>
 std::vector<T> numbers(const apps::Safetensors& file, const std::string& name) {

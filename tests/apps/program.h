@@ -111,7 +111,7 @@ inline void write_toy_data(const std::filesystem::path& folder, uint32_t train =
 // A config for the toy data: DP-Mix on a small net; `more` is appended to its tables by --set in the tests.
 inline std::filesystem::path write_toy_config(const TempFolder& folder, int steps = 12) {
   write_toy_data(folder / "toy");
-  const std::filesystem::path path = folder / "toy.toml";
+  std::filesystem::path path = folder / "toy.toml";
   spill(path,
         "[data]\nformat = \"idx\"\npath = \"" + (folder / "toy").string() +
             "\"\nmean = [0.4]\nstd = [0.3]\nlabel_count = 4\n"

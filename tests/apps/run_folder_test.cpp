@@ -70,7 +70,7 @@ TEST(RunFolder, OneProcessAtATime) {
   const pid_t child = ::fork();
   ASSERT_GE(child, 0);
   if (child == 0) {
-    const RunFolder run = kept_run(path, good_config());
+    [[maybe_unused]] const RunFolder run = kept_run(path, good_config());
     char byte = 'x';
     const bool told = ::write(ready[1], &byte, 1) == 1 && ::read(done[0], &byte, 1) == 1;
     ::_exit(told ? 0 : 1);

@@ -304,12 +304,12 @@ TEST(Effects, LeaveCropsFlipsAndMixesAsTheyAre) {
     unmixed.mix = 0;
     std::vector<ViewRecipe> alone(5);
     augmenter_for(data, unmixed).draw(PhiloxStream(1, 2), &pool, alone);
-    for (size_t v = 0; v < 5; ++v) EXPECT_EQ(std::memcmp(&alone[v], &after[v], sizeof(ViewRecipe)), 0) << v;
+    for (size_t v = 0; v < 5; ++v) EXPECT_TRUE(alone[v] == after[v]) << v;
     for (size_t v = 0; v < 9; ++v) {
       const bool is_draw = v < 5, transformed = v < 3 || (is_draw && pool_augmented);
       EXPECT_EQ(after[v].effect.effect != Effect::none, transformed) << v;
       after[v].effect = {};
-      EXPECT_EQ(std::memcmp(&before[v], &after[v], sizeof(ViewRecipe)), 0) << v;
+      EXPECT_TRUE(before[v] == after[v]) << v;
     }
     const Views views = views_of(augmenter_for(data, with), data, 1, PhiloxStream(1, 2), &pool);
     for (size_t v = 5; v < 9; ++v)

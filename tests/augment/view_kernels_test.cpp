@@ -177,7 +177,7 @@ TEST(ViewKernels, RecipesDoNotDependOnTheDataNorOnTheRestOfTheBatch) {
   c.source(CpuExec{3}).draw(std::vector<Unit>{{{0}}, {{1}}, {{2}}, {{3}}}, 7, all);
   other.source().draw(std::vector<Unit>{{{2}}}, 7, alone);
   const auto views = static_cast<size_t>(all.views);
-  EXPECT_EQ(std::memcmp(&all.recipes[2 * views], alone.recipes.data(), views * sizeof(ViewRecipe)), 0);
+  EXPECT_TRUE(std::equal(alone.recipes.begin(), alone.recipes.end(), &all.recipes[2 * views]));
 }
 
 TEST(ViewKernels, APoisonedNeighbourChangesNothing) {

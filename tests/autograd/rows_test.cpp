@@ -75,7 +75,7 @@ std::string poison_violation(const OpCase& c, DType type) {
 
 std::string rows_violation(const OpCase& c, DType type) {
   for (const auto& check : {batch_violation, order_violation, poison_violation})
-    if (const std::string what = check(c, type); !what.empty()) return what;
+    if (std::string what = check(c, type); !what.empty()) return what;
   return "";
 }
 

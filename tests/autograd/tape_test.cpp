@@ -64,7 +64,7 @@ TEST(Tape, UnusedOutputsCostNothingAndChangeNothing) {
   Small s;
   Workspace workspace;
   const auto rows = [&](bool with_unused) {
-    const Tensor slab = Tensor::empty({2, 6}, DType::f64);
+    Tensor slab = Tensor::empty({2, 6}, DType::f64);
     WeightSlots slots(s.tape, slab, workspace);
     Tape tape(s.tape, &slots, workspace);
     const Var x = tape.input(s.x, true);

@@ -164,7 +164,7 @@ TEST(Shape, IsAListOfAtMostEightExtents) {
   EXPECT_EQ(count(shape), 54);
   EXPECT_FALSE(shape == (Shape{2, 3}));
   const Shape taken = std::move(shape);
-  EXPECT_TRUE(shape.empty());
+  EXPECT_TRUE(shape.empty());  // NOLINT(bugprone-use-after-move): promised
   shape = taken;
   EXPECT_EQ(message_of([&] { shape.at(3); }), "shape: axis 3 of 3");
   EXPECT_EQ(message_of([] { Shape({1, 1, 1, 1, 1, 1, 1, 1, 1}); }), "shape: more than 8 axes");

@@ -77,7 +77,7 @@ class Folder {
   std::filesystem::path operator/(const std::string& name) const { return path_ / name; }
   // The path of a file that holds these bytes.
   std::filesystem::path file(const std::string& name, std::string_view bytes) const {
-    const std::filesystem::path path = path_ / name;
+    std::filesystem::path path = path_ / name;
     std::ofstream out(path, std::ios::binary | std::ios::trunc);
     if (!out.write(bytes.data(), static_cast<std::streamsize>(bytes.size())).flush())
       throw std::runtime_error("cannot write " + path.string());

@@ -306,7 +306,7 @@ TEST(Step, StatisticsDoNotDependOnWhoCameFirst) {
   const NonprivateClipStats wanted(squares, 0.3);
   std::ranges::reverse(squares);
   squares.push_back(NAN);
-  std::ranges::rotate(squares, squares.begin() + 3);
+  std::rotate(squares.begin(), squares.begin() + 3, squares.end());
   const NonprivateClipStats got(squares, 0.3);
   EXPECT_GT(wanted.nonprivate_norm_sum, 0);
   EXPECT_EQ(got.nonprivate_norm_sum, wanted.nonprivate_norm_sum);
