@@ -225,7 +225,8 @@ struct ConvWeights::Impl {
     return winograd_conv(shape.out_h(), shape.out_w(), 2 - shape.pad, shape.outputs, shape.channels);
   }
   static Tensor winograd_scratch(const WinogradConv& conv, int64_t strip, Workspace& workspace) {
-    return Tensor::empty({16 * std::min(strip, conv.tiles) * (conv.in_channels + conv.out_channels)},
+    const int64_t tiles = std::min(strip, conv.tiles);
+    return Tensor::empty({16 * (tiles * (conv.in_channels + conv.out_channels) + 2 * kWinogradGap)},
                          DType::f32, workspace);
   }
 

@@ -57,7 +57,9 @@ struct WinogradConv {
 constexpr int64_t kWinogradStrip = 32;
 constexpr int64_t kWinogradGradientStrip = 64;
 
-// scratch: 16 * min(strip, tiles) * (in_channels + out_channels) floats.
+constexpr int64_t kWinogradGap = 16;  // floats between what is kept for one place and the next
+
+// scratch: 16 * (min(strip, tiles) * (in_channels + out_channels) + 2 * gap) floats.
 struct WinogradKernels {
   // From packed panels of 9 taps to panels of 16 places: [out / width][place][in][width].
   void (*panels)(const float* packed, int64_t in_channels, int64_t out_channels, bool rotated, float* panels);

@@ -20,6 +20,8 @@ namespace {
 
 constexpr int kPlaces = 16;  // of a 4x4 tile, row by row
 
+// Floats from one place to the next: not a power of two, whose cache lines would all want the same few sets.
+int64_t place_step(int64_t count, int64_t channels) { return count * channels + kWinogradGap; }
 int64_t shorter(int64_t a, int64_t b) { return a < b ? a : b; }
 
 // One row or column of each transform: four (three, two) numbers in, as many out; kStep apart.
@@ -57,9 +59,11 @@ struct TilePixels {
   }
 };
 
-// Tiles [first, first + count) of an image, transformed: v[place][tile][channels].
-void transform_inputs(const WinogradConv& conv, int64_t first, int64_t count, const float* in, float* v) {
-  const int64_t channels = conv.in_channels;
+// Tiles [first, first + count) of an image, transformed, place by place: the vectors of a tile's channels are
+// `vector_step` apart, the tiles `tile_step`.
+void transform_inputs(const WinogradConv& conv, int64_t first, int64_t count, const float* in, float* v,
+                      int64_t tile_step, int64_t vector_step) {
+  const int64_t channels = conv.in_channels, step = place_step(count, channels);
   for (int64_t t = 0; t < count; ++t) {
     const int64_t tile = first + t;
     const TilePixels<4> pixels(tile / conv.tiles_w * 2 - conv.pad, tile % conv.tiles_w * 2 - conv.pad,
@@ -70,23 +74,27 @@ void transform_inputs(const WinogradConv& conv, int64_t first, int64_t count, co
         d[i] = pixels.at[i] < 0 ? Vec{} : load(in + pixels.at[i] * channels + c);
       for (int i = 0; i < 4; ++i) input_line<4>(d + i);
       for (int i = 0; i < 4; ++i) input_line<1>(d + 4 * i);
-      for (int i = 0; i < kPlaces; ++i) store(v + (i * count + t) * channels + c, d[i]);
+      float* at = v + t * tile_step + c / kLanes * vector_step;
+      for (int i = 0; i < kPlaces; ++i) store(at + i * step, d[i]);
     }
   }
 }
 
-// The same of the gradient of the outputs: A dy A^T.
-void transform_gradients(const WinogradConv& conv, int64_t first, int64_t count, const float* dy, float* m) {
-  const int64_t channels = conv.out_channels;
+// The same of the gradient of the outputs, A dy A^T, for channels from n: m[place][tile][kNv vectors].
+template <int kNv>
+void transform_gradients(const WinogradConv& conv, int64_t first, int64_t count, const float* dy, int64_t n,
+                         float* m) {
+  const int64_t step = place_step(count, kNv * kLanes);
   for (int64_t t = 0; t < count; ++t) {
     const int64_t tile = first + t;
     const TilePixels<2> pixels(tile / conv.tiles_w * 2, tile % conv.tiles_w * 2, conv.out_h, conv.out_w);
-    for (int64_t c = 0; c < channels; c += kLanes) {
+    for (int j = 0; j < kNv; ++j) {
       Vec g[4], rows[8], all[kPlaces];
-      for (int i = 0; i < 4; ++i) g[i] = pixels.at[i] < 0 ? Vec{} : load(dy + pixels.at[i] * channels + c);
+      for (int i = 0; i < 4; ++i)
+        g[i] = pixels.at[i] < 0 ? Vec{} : load(dy + pixels.at[i] * conv.out_channels + n + j * kLanes);
       for (int i = 0; i < 2; ++i) gradient_line(g[i], g[2 + i], rows + i, 2);
       for (int i = 0; i < 4; ++i) gradient_line(rows[2 * i], rows[2 * i + 1], all + 4 * i, 1);
-      for (int i = 0; i < kPlaces; ++i) store(m + (i * count + t) * channels + c, all[i]);
+      for (int i = 0; i < kPlaces; ++i) store(m + i * step + (t * kNv + j) * kLanes, all[i]);
     }
   }
 }
@@ -95,13 +103,14 @@ void transform_gradients(const WinogradConv& conv, int64_t first, int64_t count,
 template <int kNv>
 void transform_outputs(const WinogradConv& conv, int64_t first, int64_t count, const float* m,
                        const float* bias, float* out, int64_t n) {
+  const int64_t step = place_step(count, kNv * kLanes);
   for (int64_t t = 0; t < count; ++t) {
     const int64_t tile = first + t;
     const TilePixels<2> pixels(tile / conv.tiles_w * 2, tile % conv.tiles_w * 2, conv.out_h, conv.out_w);
     for (int v = 0; v < kNv; ++v) {
       const Vec b = bias ? load(bias + n + v * kLanes) : Vec{};
       Vec d[kPlaces], rows[8], y[4];
-      for (int i = 0; i < kPlaces; ++i) d[i] = load(m + ((i * count + t) * kNv + v) * kLanes);
+      for (int i = 0; i < kPlaces; ++i) d[i] = load(m + i * step + (t * kNv + v) * kLanes);
       for (int i = 0; i < 4; ++i) output_line(d[i], d[4 + i], d[8 + i], d[12 + i], rows + i, 4);
       for (int i = 0; i < 2; ++i)
         output_line(rows[4 * i], rows[4 * i + 1], rows[4 * i + 2], rows[4 * i + 3], y + 2 * i, 1);
@@ -147,13 +156,14 @@ void convolve(const WinogradConv& conv, const float* in, const float* panels_of_
   for (int64_t first = 0; first < conv.tiles; first += kWinogradStrip) {
     const int64_t count = shorter(kWinogradStrip, conv.tiles - first);
     float* v = scratch;
-    float* m = v + kPlaces * count * conv.in_channels;
-    transform_inputs(conv, first, count, in, v);
+    float* m = v + kPlaces * place_step(count, conv.in_channels);
+    transform_inputs(conv, first, count, in, v, conv.in_channels, kLanes);
     for_each_panel(conv.out_channels, [&]<int kNv>(int64_t n) {
       const float* panel = panels_of_w + n * kPlaces * conv.in_channels;
       for (int place = 0; place < kPlaces; ++place)
-        multiply<kNv>(v + place * count * conv.in_channels, count, conv.in_channels,
-                      panel + place * conv.in_channels * kNv * kLanes, m + place * count * kNv * kLanes);
+        multiply<kNv>(v + place * place_step(count, conv.in_channels), count, conv.in_channels,
+                      panel + place * conv.in_channels * kNv * kLanes,
+                      m + place * place_step(count, kNv * kLanes));
       transform_outputs<kNv>(conv, first, count, m, bias, out, n);
     });
   }
@@ -161,27 +171,32 @@ void convolve(const WinogradConv& conv, const float* in, const float* panels_of_
 
 void winograd_weight_gradient(const WinogradConv& conv, const float* in, const float* dy, float* dw,
                               bool accumulate, float* scratch) {
+  constexpr int kRows = 8;
   const int64_t in_channels = conv.in_channels, out_channels = conv.out_channels;
   for (int64_t first = 0; first < conv.tiles; first += kWinogradGradientStrip) {
     const int64_t count = shorter(kWinogradGradientStrip, conv.tiles - first);
     const bool add = accumulate || first > 0;
     float* v = scratch;
-    float* m = v + kPlaces * count * in_channels;
-    transform_inputs(conv, first, count, in, v);
-    transform_gradients(conv, first, count, dy, m);
+    float* m = v + kPlaces * place_step(count, in_channels);
+    transform_inputs(conv, first, count, in, v, kLanes, count * kLanes);
     for_each_panel(out_channels, [&]<int kNv>(int64_t n) {
-      for (int64_t c = 0; c < in_channels; c += kTile) {
-        Vec products[kPlaces][kTile][kNv];  // stays in the first-level cache
-        for (int place = 0; place < kPlaces; ++place) {
-          Vec sum[kTile][kNv] = {};
-          const float* row[kTile];
-          for (int i = 0; i < kTile; ++i) row[i] = v + place * count * in_channels + c + i;
-          add_outer_products(row, in_channels, m + place * count * out_channels + n, out_channels, count,
-                             sum);
-          for (int i = 0; i < kTile; ++i)
-            for (int j = 0; j < kNv; ++j) products[place][i][j] = sum[i][j];
-        }
-        for (int i = 0; i < kTile; ++i)
+      transform_gradients<kNv>(conv, first, count, dy, n, m);
+      for (int64_t c = 0; c < in_channels; c += kRows) {
+        Vec products[kPlaces][kRows][kNv];  // stays in the first-level cache
+        for (int place = 0; place < kPlaces; ++place)
+          for (int k = 0; k < kRows; k += kTile) {
+            Vec sum[kTile][kNv] = {};
+            const int64_t from = c + k;  // its tiles lie one after the other
+            const float* row[kTile];
+            for (int i = 0; i < kTile; ++i)
+              row[i] = v + place * place_step(count, in_channels) + from / kLanes * count * kLanes +
+                       from % kLanes + i;
+            add_outer_products(row, kLanes, m + place * place_step(count, kNv * kLanes), kNv * kLanes, count,
+                               sum);
+            for (int i = 0; i < kTile; ++i)
+              for (int j = 0; j < kNv; ++j) products[place][k + i][j] = sum[i][j];
+          }
+        for (int i = 0; i < kRows; ++i)
           for (int j = 0; j < kNv; ++j) {
             Vec rows[12], g[9];
             for (int q = 0; q < 4; ++q)

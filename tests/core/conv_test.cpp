@@ -285,7 +285,7 @@ TEST(ConvBuilds, WinogradIsExactOnSmallIntegers) {
     for (const Build& build : builds()) {
       SCOPED_TRACE(concat(build.name, ' ', text(s)));
       const auto scratch = [&](const WinogradConv& c, int64_t strip) {
-        return Guarded<float>(16 * std::min(strip, c.tiles) * (s.channels + s.outputs));
+        return Guarded<float>(16 * (std::min(strip, c.tiles) * (s.channels + s.outputs) + 2 * kWinogradGap));
       };
       const auto panels = [&](int64_t in, int64_t out, int64_t in_stride, int64_t out_stride, bool rotated) {
         std::vector<float> packed(static_cast<size_t>(s.weight_size()));
