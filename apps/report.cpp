@@ -57,8 +57,9 @@ class Report {
     info_ = read.info;
     private_ = !config_.privacy.non_private;
     if (private_) {
-      cost_ = cost_of_run(options.run).cost;
-      phases_ = dp::read_ledger((options.run / "ledger.jsonl").string());
+      const LedgerCost told = cost_of_run(options.run);
+      cost_ = told.cost;
+      phases_ = told.phases;
     }
     averaged_ = info_.has_ema;
   }

@@ -129,20 +129,21 @@ TEST(Faults, TwoProcessesOnOneFolder) {
   const TempFolder folder;
   const auto config = write_toy_config(folder, 100000);
   const fs::path out = folder / "run";
-  Process owner(folder, training(config, out), {}, "owner");
+  const std::vector<std::string> often = {"train.checkpoint_every=1"};
+  Process owner(folder, training(config, out, often), {}, "owner");
   while (lines_of(out / "ledger.jsonl") < 3) std::this_thread::sleep_for(std::chrono::milliseconds(5));
   const std::string in_use = "is in use by process " + std::to_string(owner.pid());
   for (const auto& flags : std::vector<std::vector<std::string>>{
            {"--resume"}, {"--resume", "--max-steps", "1"}, {"--resume", "--set", "train.seed=9"}})
-    expect_refusal(run(folder, training(config, out, {}, flags)), 2, in_use, flags.back());
+    expect_refusal(run(folder, training(config, out, often, flags)), 2, in_use, flags.back());
   expect_refusal(run(folder, training(config, out)), 2, "is not empty", "a new run in a folder in use");
   expect_refusal(run(folder, training(config, out, {"noise.source=secure"})), 2, "is not empty",
                  "another run");
-  for (int look = 0; look < 3; ++look)  // who only looks disturbs nobody, whatever line is being written
+  for (int look = 0; look < 5; ++look)  // who only looks disturbs nobody, whatever is being written
     EXPECT_EQ(run(folder, {"account", "ledger", out}).status, 0) << look;
   kill(owner.pid(), SIGKILL);
   owner.wait();
-  EXPECT_EQ(run(folder, training(config, out, {}, {"--resume", "--max-steps", "1"})).status, 0);
+  EXPECT_EQ(run(folder, training(config, out, often, {"--resume", "--max-steps", "1"})).status, 0);
   for (int round = 0; round < 5; ++round) {
     const fs::path both = folder / ("both" + std::to_string(round));
     Process a(folder, training(config, both, {}, {"--max-steps", "2"}), {}, "a"),

@@ -270,6 +270,17 @@ TEST(Train, ACutLedgerDoesNotVerifyBesideItsCheckpoint) {
   EXPECT_EQ(run(folder, {"train", config, "--out", folder / "run", "--resume"}).status, 3);
 }
 
+TEST(Train, APlanThatWasNotWrittenToItsEndGivesNoDelta) {
+  const TempFolder folder;
+  const auto config = write_toy_config(folder, 2);
+  const auto ledger = folder / "run" / "ledger.jsonl";
+  ASSERT_EQ(run(folder, {"train", config, "--out", folder / "run"}).status, 0);
+  spill(ledger, slurp(ledger) + R"({"type":"plan","plan_hash":"ab","plan":"delta\ndelta=0.5)");
+  const Outcome told = run(folder, {"account", "ledger", folder / "run", "--json"});
+  EXPECT_EQ(told.status, 0) << told.err;
+  EXPECT_EQ(nlohmann::json::parse(told.out)["delta"], 1e-3);
+}
+
 // A budget is calibrated to the planned steps. A step that was released before with another sum would cost
 // more: it is refused before it is recorded or any noise is drawn, whether it is behind or ahead.
 TEST(Train, AReleaseBeyondTheBudgetIsRefusedBeforeItIsMade) {
