@@ -1,6 +1,8 @@
 // Completion for bash and zsh: one walk over the verbs, one writer a shell.
 #include "apps/main/completion.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <utility>
 #include <vector>
@@ -186,7 +188,7 @@ std::string zsh_flag(const Flag& flag) {
   for (const std::string& name : flag.names) {
     std::string spec = (flag.repeats ? "*" : '(' + joined(flag.names) + ')') + name;
     if (flag.value.kind != Value::Kind::none) spec += name.starts_with("--") ? "=" : "+";
-    specs += " \\\n    " + quoted(spec + '[' + what + ']' + zsh_value(flag.value));
+    specs += " \\\n    " + quoted(fmt::format("{}[{}]{}", spec, what, zsh_value(flag.value)));
   }
   return specs;
 }

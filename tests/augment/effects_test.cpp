@@ -116,7 +116,7 @@ TEST(Effects, AffineStepByStep) {
         const double v = y - 9.5, u = (x - 14.5) + shear * v;
         const double from_x = 14.5 + right + (std::cos(turn) * u - std::sin(turn) * v) / scale;
         const double from_y = 9.5 + down + (std::sin(turn) * u + std::cos(turn) * v) / scale;
-        const auto value = static_cast<double>(got[static_cast<size_t>(30 * y + x)]);
+        const auto value = static_cast<double>(got[30 * static_cast<size_t>(y) + static_cast<size_t>(x)]);
         if (from_x >= 0 && from_x <= 29 && from_y >= 0 && from_y <= 19) {
           ASSERT_NEAR(value, 10 + 2 * from_x + 3 * from_y, 1e-3);
           ++inside;
