@@ -43,8 +43,6 @@ struct EffectRecipe {
   // gaussian_noise: standard deviation. blur: weights of centre, edges, corners.
   float numbers[12] = {};
   uint32_t seed[2] = {};  // of the noise
-
-  bool operator==(const EffectRecipe&) const = default;
 };
 
 // Which effect a draw gets, and its numbers.   table [C,256]: of the normalisation.

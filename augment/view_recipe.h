@@ -4,9 +4,8 @@
 // 1. A recipe names no private example. The V recipes of an example are one list; where they say "private",
 //    they mean the one example that the list is made for.
 // 2. A mix names two draws of its own list. So two private examples cannot meet in a view.
-// 3. Recipes are drawn (Augmenter::draw) without a look at private data, from the example's own stream in
-// this
-//    step, in the order of the views: the base views are the same with mixes and without.
+// 3. Recipes are drawn (Augmenter::draw) without a look at private data, from the example's own stream of
+//    this step, in the order of the views: the base views are the same with mixes and without.
 #pragma once
 
 #include "augment/effects.h"
@@ -36,8 +35,6 @@ struct ViewRecipe {
   float first_share = 0, second_share = 0;
   // Of a cutmix: pixels [box_top, box_bottom) x [box_left, box_right) come from `second`.
   int32_t box_top = 0, box_left = 0, box_bottom = 0, box_right = 0;
-
-  bool operator==(const ViewRecipe&) const = default;
 };
 
 }  // namespace pergrad::augment

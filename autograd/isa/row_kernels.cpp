@@ -6,8 +6,7 @@
 
 #include <cmath>
 
-// NOLINTBEGIN(clang-analyzer-core.*): the analyzer does not see that two loops over the same channels are as
-// long
+// NOLINTBEGIN(clang-analyzer-core.*): it does not see that two loops over the channels are as long
 namespace pergrad {
 namespace {
 

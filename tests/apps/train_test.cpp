@@ -275,7 +275,7 @@ TEST(Train, APlanThatWasNotWrittenToItsEndGivesNoDelta) {
   const auto config = write_toy_config(folder, 2);
   const auto ledger = folder / "run" / "ledger.jsonl";
   ASSERT_EQ(run(folder, {"train", config, "--out", folder / "run"}).status, 0);
-  spill(ledger, slurp(ledger) + R"({"type":"plan","plan_hash":"ab","plan":"delta\ndelta=0.5)");
+  spill(ledger, slurp(ledger) + R"({"type":"plan","plan_hash":"ab","plan":"steps=2\ndelta=0.5)");
   const Outcome told = run(folder, {"account", "ledger", folder / "run", "--json"});
   EXPECT_EQ(told.status, 0) << told.err;
   EXPECT_EQ(nlohmann::json::parse(told.out)["delta"], 1e-3);

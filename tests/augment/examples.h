@@ -8,8 +8,10 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -113,6 +115,10 @@ inline Augmenter augmenter_for(const Dataset& data, const AugmentSettings& setti
 
 inline bool same_bits(std::span<const float> a, std::span<const float> b) {
   return a.size() == b.size() && std::memcmp(a.data(), b.data(), a.size_bytes()) == 0;
+}
+
+inline bool same_bits(std::span<const ViewRecipe> a, std::span<const ViewRecipe> b) {
+  return std::ranges::equal(std::as_bytes(a), std::as_bytes(b));
 }
 
 inline bool same_row(const ExampleBatch& a, int64_t n, const ExampleBatch& b, int64_t m) {
