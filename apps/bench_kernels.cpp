@@ -39,16 +39,19 @@ double copy_seconds(int64_t bytes) {
   return median_seconds(kLeast / 2, [&] { to.assign(from); });
 }
 
-// GFLOP/s of forward, input gradient and weight gradient.
+// GFLOP/s of forward (with the border, where there is one), input gradient and weight gradient.
 std::array<double, 3> conv_rates(const ConvShape& s, const ConvWeights& weights) {
   Workspace workspace;
-  const Tensor x = random_tensor({s.input_size()}, 1), dy = random_tensor({s.output_size()}, 3),
-               y = Tensor::empty({s.output_size()}, DType::f32),
+  const Tensor x = random_tensor({s.height, s.width, s.channels}, 1),
+               dy = random_tensor({s.output_size()}, 3), y = Tensor::empty({s.output_size()}, DType::f32),
                dx = Tensor::empty({s.input_size()}, DType::f32),
-               dw = Tensor::zeros({s.weight_size()}, DType::f32);
-  const float *px = x.data<float>(), *pdy = dy.data<float>();
+               dw = Tensor::zeros({s.weight_size()}, DType::f32), in = weights.input(x, workspace);
+  const float *px = in.data<float>(), *pdy = dy.data<float>();
   const double gflop = 2e-9 * static_cast<double>(s.multiply_adds());
-  return {gflop / median_seconds(kLeast, [&] { weights.forward(px, nullptr, y.data<float>(), workspace); }),
+  const auto forward = [&] {
+    weights.forward(weights.input(x, workspace).data<float>(), nullptr, y.data<float>(), workspace);
+  };
+  return {gflop / median_seconds(kLeast, forward),
           gflop / median_seconds(kLeast, [&] { weights.input_gradient(pdy, dx.data<float>(), workspace); }),
           gflop / median_seconds(
                       kLeast, [&] { weights.weight_gradient(px, pdy, dw.data<float>(), true, workspace); })};

@@ -19,24 +19,25 @@ struct Conv2d : Node {
   Var x;
   ConvKernel kernel;
   WeightVar bias;
-  Tensor input;  // x
+  Tensor input;  // x as the kernels want it
 
   const char* name() const override { return "conv2d"; }
-  size_t saved_bytes() const override { return static_cast<size_t>(input.size()) * size_of(input.dtype()); }
+  size_t saved_bytes() const override { return input.byte_size(); }
 
   template <class T>
   void walk(Tape& tape, const Tensor& dy) {
     const ConvShape& s = kernel.prepared->shape();
     const int64_t examples = dy.dim(0), views = dy.dim(1);
     const bool wants_dx = tape.needs_gradient(x);
-    Tensor dx = wants_dx ? tape.empty(input.shape()) : Tensor();
+    Tensor dx = wants_dx ? tape.empty({examples, views, s.height, s.width, s.channels}) : Tensor();
+    const int64_t in_size = input.size() / (examples * views);
     for (int64_t n = 0; n < examples; ++n) {
       bool accumulate = false;
       T* dw = tape.weight_gradient<T>(kernel.w, n, accumulate);
       T* db = tape.weight_gradient<T>(bias, n);
       for (int64_t image = n * views; image < (n + 1) * views; ++image) {
         const T* g = dy.data<T>() + image * s.output_size();
-        kernel.prepared->weight_gradient(input.data<T>() + image * s.input_size(), g, dw, accumulate,
+        kernel.prepared->weight_gradient(input.data<T>() + image * in_size, g, dw, accumulate,
                                          tape.workspace());
         accumulate = true;
         add_pixels(g, s.out_h() * s.out_w(), s.outputs, db);
@@ -104,17 +105,18 @@ Var conv2d(Tape& tape, Var x, const ConvKernel& kernel, WeightVar bias) {
            ", wanted [", s.outputs, "]");
   if (tape.on_gpu()) return conv2d_on_gpu(tape, x, kernel, bias);
   Tensor y = tape.empty({input.dim(0), input.dim(1), s.out_h(), s.out_w(), s.outputs});
-  dispatch(input.dtype(), [&]<class T>() {
-    const T* b = tape.value(bias).data<T>();
-    for (int64_t image = 0; image < input.dim(0) * input.dim(1); ++image)
-      kernel.prepared->forward(input.data<T>() + image * s.input_size(), b,
-                               y.data<T>() + image * s.output_size(), tape.workspace());
-  });
   auto node = std::make_unique<Conv2d>();
   node->x = x;
   node->kernel = kernel;
   node->bias = bias;
-  node->input = input;
+  node->input = kernel.prepared->input(input, tape.workspace());
+  dispatch(input.dtype(), [&]<class T>() {
+    const T *in = node->input.data<T>(), *b = tape.value(bias).data<T>();
+    const int64_t images = input.dim(0) * input.dim(1), in_size = node->input.size() / images;
+    for (int64_t image = 0; image < images; ++image)
+      kernel.prepared->forward(in + image * in_size, b, y.data<T>() + image * s.output_size(),
+                               tape.workspace());
+  });
   return tape.record(std::move(y), std::move(node));
 }
 

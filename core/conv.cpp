@@ -229,13 +229,6 @@ struct ConvWeights::Impl {
     return Tensor::empty({16 * (tiles * (conv.in_channels + conv.out_channels) + 2 * kWinogradGap)},
                          DType::f32, workspace);
   }
-
-  Tensor padded_input(const float* x, Workspace& workspace) const {
-    const ConvShape& s = shape;
-    Tensor padded = Tensor::empty({s.height + 2 * s.pad, padded_w(), s.channels}, DType::f32, workspace);
-    pad_image(x, s.height, s.width, s.channels, s.pad, s.pad, padded.data<float>());
-    return padded;
-  }
 };
 
 ConvWeights::ConvWeights(const ConvShape& shape, const Tensor& w, bool wants_input_gradient,
@@ -261,25 +254,41 @@ ConvWeights::~ConvWeights() = default;
 const ConvShape& ConvWeights::shape() const { return impl_->shape; }
 void ConvWeights::update() { impl_->lay_out(); }
 
+Tensor ConvWeights::input(const Tensor& x, Workspace& workspace) const {
+  const ConvShape& s = impl_->shape;
+  if (!impl_->fast_forward || impl_->winograd || s.pad == 0) return x;
+  Shape bordered = x.shape();
+  const size_t h = bordered.size() - 3;
+  bordered[h] += 2 * s.pad;
+  bordered[h + 1] += 2 * s.pad;
+  Tensor in = Tensor::empty(bordered, DType::f32, workspace);
+  const float* from = x.data<float>();
+  float* to = in.data<float>();
+  const int64_t size = bordered[h] * bordered[h + 1] * s.channels;
+  for (int64_t i = 0; i < x.size() / s.input_size(); ++i, from += s.input_size(), to += size)
+    pad_image(from, s.height, s.width, s.channels, s.pad, s.pad, to);
+  return in;
+}
+
 template <class T>
-void ConvWeights::forward(const T* x, const std::type_identity_t<T>* bias, T* y, Workspace& workspace) const {
+void ConvWeights::forward(const T* in, const std::type_identity_t<T>* bias, T* y,
+                          Workspace& workspace) const {
   const ConvShape& s = impl_->shape;
   if constexpr (std::is_same_v<T, float>) {
     if (impl_->winograd) {
       const WinogradConv conv = impl_->winograd_forward();
       const Tensor scratch = Impl::winograd_scratch(conv, kWinogradStrip, workspace);
-      winograd_kernels().convolve(conv, x, impl_->forward_panels.data<float>(), bias, y,
+      winograd_kernels().convolve(conv, in, impl_->forward_panels.data<float>(), bias, y,
                                   scratch.data<float>());
       return;
     }
     if (impl_->fast_forward) {
-      const Tensor padded = impl_->padded_input(x, workspace);
-      direct().gather(impl_->forward.view(s.kernel, s.kernel * s.channels, s.outputs), padded.data<float>(),
+      direct().gather(impl_->forward.view(s.kernel, s.kernel * s.channels, s.outputs), in,
                       impl_->forward_panels.data<float>(), bias, y);
       return;
     }
   }
-  conv_reference::forward(s, x, impl_->w.data<T>(), y);
+  conv_reference::forward(s, in, impl_->w.data<T>(), y);
   for (int64_t i = 0; bias && i < s.output_size(); ++i) y[i] += bias[i % s.outputs];
 }
 
@@ -309,19 +318,18 @@ void ConvWeights::input_gradient(const T* dy, T* dx, Workspace& workspace) const
 }
 
 template <class T>
-void ConvWeights::weight_gradient(const T* x, const T* dy, T* dw, bool accumulate,
+void ConvWeights::weight_gradient(const T* in, const T* dy, T* dw, bool accumulate,
                                   Workspace& workspace) const {
   const ConvShape& s = impl_->shape;
   if constexpr (std::is_same_v<T, float>) {
     if (impl_->winograd) {
       const WinogradConv conv = impl_->winograd_forward();
       const Tensor scratch = Impl::winograd_scratch(conv, kWinogradGradientStrip, workspace);
-      winograd_kernels().weight_gradient(conv, x, dy, dw, accumulate, scratch.data<float>());
+      winograd_kernels().weight_gradient(conv, in, dy, dw, accumulate, scratch.data<float>());
       return;
     }
     if (impl_->fast_forward) {
       if (!accumulate) std::fill_n(dw, s.weight_size(), 0.0f);
-      const Tensor padded = impl_->padded_input(x, workspace);
       const WeightGradient conv{static_cast<int64_t>(impl_->row_offset.size()),
                                 impl_->row_offset.data(),
                                 s.out_h(),
@@ -329,12 +337,12 @@ void ConvWeights::weight_gradient(const T* x, const T* dy, T* dw, bool accumulat
                                 s.stride * s.channels,
                                 s.stride * impl_->padded_w() * s.channels,
                                 s.outputs};
-      direct().weight_gradient(conv, padded.data<float>(), dy, dw);
+      direct().weight_gradient(conv, in, dy, dw);
       return;
     }
   }
   if (!accumulate) std::fill_n(dw, s.weight_size(), T{0});
-  conv_reference::weight_gradient(s, x, dy, dw);
+  conv_reference::weight_gradient(s, in, dy, dw);
 }
 
 template void ConvWeights::forward(const float*, const float*, float*, Workspace&) const;

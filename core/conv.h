@@ -69,14 +69,19 @@ class ConvWeights {
   // w has new values: lays them out again. No other thread may read meanwhile.
   void update();
 
-  // As in conv_reference; x, y, dy, dx, dw of the dtype of w; scratch memory from the workspace.
-  // bias [O] is added to every pixel of y; null: nothing is. accumulate: dw += rather than dw =.
+  // Images as forward() and weight_gradient() read them: x itself, or where the direct kernels want a border
+  // of zeros a copy with one.   x [..., H, W, C]; result [..., H', W', C].
+  Tensor input(const Tensor& x, Workspace& workspace) const;
+
+  // As in conv_reference, of one image; `in` is an image of input(), y, dy, dx, dw have the dtype of w;
+  // scratch memory from the workspace. bias [O] is added to every pixel of y; null: nothing is. accumulate:
+  // dw += rather than dw =.
   template <class T>
-  void forward(const T* x, const std::type_identity_t<T>* bias, T* y, Workspace& workspace) const;
+  void forward(const T* in, const std::type_identity_t<T>* bias, T* y, Workspace& workspace) const;
   template <class T>
   void input_gradient(const T* dy, T* dx, Workspace& workspace) const;
   template <class T>
-  void weight_gradient(const T* x, const T* dy, T* dw, bool accumulate, Workspace& workspace) const;
+  void weight_gradient(const T* in, const T* dy, T* dw, bool accumulate, Workspace& workspace) const;
 
  private:
   struct Impl;

@@ -5,6 +5,7 @@
 #include "core/isa/tiles.h"
 
 #include <cmath>
+#include <cstring>
 
 // NOLINTBEGIN(clang-analyzer-core.*): it does not see that two loops over the channels are as long
 namespace pergrad {
@@ -20,28 +21,66 @@ template <class F>
   for (; c < channels; c += kLanes) f.template operator()<1>(c);
 }
 
+// total[i] += lane i of v, by the halves of v: as many doubles as fill a register.
+[[gnu::always_inline]] inline void add_lanes(Vec v, double* total) {
+  using Half [[gnu::vector_size(kLanes * 2)]] = float;
+  using Doubles [[gnu::vector_size(kLanes * 4), gnu::aligned(8), gnu::may_alias]] = double;
+  Half halves[2];
+  std::memcpy(halves, &v, sizeof(v));
+  auto* sums = reinterpret_cast<Doubles*>(total);
+  for (int h = 0; h < 2; ++h) sums[h] += __builtin_convertvector(halves[h], Doubles);
+}
+
 template <int kSums>
 void zero_sums(int64_t channels, double (&total)[kSums][kIsaMaxChannels]) {
   for (auto& sums : total)
     for (int64_t c = 0; c < channels; ++c) sums[c] = 0;
 }
-// total[c] += sums of f(pixel, c), a vector, over a line of pixels.
+// total[c .. c + kN vectors) += sums of f(pixel, c), a vector, over the pixels of a line, by kChains chains:
+// a chain has every kChains-th pixel, so that an addition need not wait for the one before.
+template <int kSums, int kN, int kChains, class F>
+[[gnu::always_inline]] inline void add_sums_of_line(int64_t first, int64_t last, int64_t c, const F& f,
+                                                    double (*total)[kIsaMaxChannels]) {
+  Vec sum[kChains][kSums][kN] = {};
+  const auto add = [&](int64_t p, Vec(&chain)[kSums][kN]) [[gnu::always_inline]] {
+#pragma GCC unroll 4
+    for (int v = 0; v < kN; ++v) {
+      Vec terms[kSums];
+      f(p, c + v * kLanes, terms);
+#pragma GCC unroll 2
+      for (int s = 0; s < kSums; ++s) chain[s][v] += terms[s];
+    }
+  };
+  int64_t p = first;
+  for (; p + kChains <= last; p += kChains)
+#pragma GCC unroll 4
+    for (int k = 0; k < kChains; ++k) add(p + k, sum[k]);
+#pragma GCC unroll 4
+  for (int k = 0; k + 1 < kChains; ++k)
+    if (p + k < last) add(p + k, sum[k]);
+#pragma GCC unroll 2
+  for (int s = 0; s < kSums; ++s)
+#pragma GCC unroll 4
+    for (int v = 0; v < kN; ++v) {
+#pragma GCC unroll 4
+      for (int k = 1; k < kChains; ++k) sum[0][s][v] += sum[k][s][v];
+      add_lanes(sum[0][s][v], total[s] + c + v * kLanes);
+    }
+}
+// total[c] += sums of f(pixel, c), line by line. How many chains depends on the image alone.
 template <int kSums, class F>
 [[gnu::always_inline]] inline void add_line_sums(const NormImage& image, const F& f,
                                                  double (*total)[kIsaMaxChannels]) {
-  for (int64_t first = 0; first < image.pixels; first += image.line)
-    for_each_channels(image.channels, [&]<int kN>(int64_t c) {
-      Vec sum[kSums][kN] = {};
-      for (int64_t p = first; p < first + image.line; ++p)
-        for (int v = 0; v < kN; ++v) {
-          Vec terms[kSums];
-          f(p, c + v * kLanes, terms);
-          for (int s = 0; s < kSums; ++s) sum[s][v] += terms[s];
-        }
-      for (int s = 0; s < kSums; ++s)
-        for (int v = 0; v < kN; ++v)
-          for (int i = 0; i < kLanes; ++i) total[s][c + v * kLanes + i] += static_cast<double>(sum[s][v][i]);
-    });
+  constexpr int kN = 4, kChains = 4;
+  for (int64_t first = 0; first < image.pixels; first += image.line) {
+    const int64_t last = first + image.line;
+    if (image.channels % (kN * 16) == 0)  // of the widest build
+      for (int64_t c = 0; c < image.channels; c += kN * kLanes)
+        add_sums_of_line<kSums, kN, 1>(first, last, c, f, total);
+    else
+      for (int64_t c = 0; c < image.channels; c += kLanes)
+        add_sums_of_line<kSums, 1, kChains>(first, last, c, f, total);
+  }
 }
 
 template <bool kRelu>
@@ -218,9 +257,11 @@ void classify(const float* x, const float* w, const float* bias, int64_t views, 
 
 // kLanes features at a time: their rows are `labels` vectors of numbers without a gap, where a matrix product
 // of so few columns over so few views takes many times as long. Number t of them is x[t / labels] g[t %
-// labels].
-void outer_products(const float* x, const float* g, int64_t views, int64_t features, int64_t labels,
-                    float* dw) {
+// labels]. kLabels: of one view, whose vectors then stay in registers; 0: any number, any views.
+template <int kLabels>
+void outer_products_of(const float* x, const float* g, int64_t views, int64_t features, int64_t any_labels,
+                       float* dw) {
+  const int64_t labels = kLabels > 0 ? kLabels : any_labels;
   Lanes feature[kIsaLabels];
   float repeated[kIsaViews * kIsaLabels * kLanes];
   for (int64_t t = 0; t < labels * kLanes; ++t) {
@@ -228,6 +269,17 @@ void outer_products(const float* x, const float* g, int64_t views, int64_t featu
     for (int64_t v = 0; v < views; ++v) repeated[v * labels * kLanes + t] = g[v * labels + t % labels];
   }
   int64_t f = 0;
+  if constexpr (kLabels > 0) {
+    Lanes from[kLabels];
+    Vec by[kLabels];
+#pragma GCC unroll 16
+    for (int l = 0; l < kLabels; ++l) from[l] = feature[l], by[l] = load(repeated + l * kLanes);
+    for (; f + kLanes <= features; f += kLanes, dw += kLabels * kLanes) {
+      const Vec some = load(x + f);
+#pragma GCC unroll 16
+      for (int l = 0; l < kLabels; ++l) store(dw + l * kLanes, permuted(some, from[l]) * by[l]);
+    }
+  }
   for (; f + kLanes <= features; f += kLanes, dw += labels * kLanes)
     for (int64_t l = 0; l < labels; ++l) {
       Vec sum = {};
@@ -240,6 +292,11 @@ void outer_products(const float* x, const float* g, int64_t views, int64_t featu
       dw[l] = 0;
       for (int64_t v = 0; v < views; ++v) dw[l] += x[v * features + f] * g[v * labels + l];
     }
+}
+void outer_products(const float* x, const float* g, int64_t views, int64_t features, int64_t labels,
+                    float* dw) {
+  (labels == 10 && views == 1 ? outer_products_of<10> : outer_products_of<0>)(x, g, views, features, labels,
+                                                                              dw);
 }
 
 void classify_backward(const float* g, const float* transposed_w, int64_t views, int64_t features,

@@ -25,12 +25,11 @@ template <int kPixels, int kNv>
 [[gnu::always_inline]] inline void gather_tile(const GatherConv& conv, int64_t first, const float* in,
                                                const float* panel, const float* bias, float* out, int64_t n) {
   Vec sum[kPixels][kNv] = {};
-  const int32_t* const base = conv.in_offset + first;
-  for (int64_t t = 0; t < conv.taps; ++t) {
-    const float* pixel[kPixels];
-    for (int m = 0; m < kPixels; ++m) pixel[m] = in + base[m] + conv.tap_offset[t];
-    add_product(pixel, conv.in_channels, panel + conv.tap_index[t] * conv.in_channels * (kNv * kLanes), sum);
-  }
+  const float* pixel[kPixels];
+  for (int m = 0; m < kPixels; ++m) pixel[m] = in + conv.in_offset[first + m];
+  for (int64_t t = 0; t < conv.taps; ++t)
+    add_product(pixel, conv.tap_offset[t], conv.in_channels,
+                panel + conv.tap_index[t] * conv.in_channels * (kNv * kLanes), sum);
   for (int v = 0; v < kNv; ++v) {
     const Vec b = bias ? load(bias + n + v * kLanes) : Vec{};
     for (int m = 0; m < kPixels; ++m) store(out + conv.out_offset[first + m] + n + v * kLanes, sum[m][v] + b);
@@ -41,6 +40,8 @@ void gather(const GatherConv& conv, const float* in, const float* panels, const 
   for_each_panel(conv.out_channels, [&]<int kNv>(int64_t n) {
     const int64_t pixels = conv.pixels;
     int64_t p = 0;
+    if constexpr (kNv == 1)
+      for (; p + kTall <= pixels; p += kTall) gather_tile<kTall, 1>(conv, p, in, panels, bias, out, n);
     if (pixels % kTile != 0 && pixels % (kTile - 1) == 0)  // 7 x 7: no pixel twice
       for (; p < pixels; p += kTile - 1) gather_tile<kTile - 1, kNv>(conv, p, in, panels, bias, out, n);
     for (; p + kTile <= pixels; p += kTile) gather_tile<kTile, kNv>(conv, p, in, panels, bias, out, n);
@@ -62,11 +63,11 @@ template <int kRows, int kNv>
   Vec sum[kRows][kNv];
   for (int m = 0; m < kRows; ++m)
     for (int v = 0; v < kNv; ++v) sum[m][v] = load(dw + (r + m) * channels + v * kLanes);
-  for (int64_t y = 0; y < lines; ++y) {
-    const float* row[kRows];
-    for (int m = 0; m < kRows; ++m) row[m] = in + y * conv.line_step + conv.row_offset[r + m];
-    add_outer_products(row, conv.pixel_step, dy + y * conv.out_w * channels, channels, conv.out_w, sum);
-  }
+  const float* row[kRows];
+  for (int m = 0; m < kRows; ++m) row[m] = in + conv.row_offset[r + m];
+  for (int64_t y = 0; y < lines; ++y)
+    add_outer_products(row, y * conv.line_step, conv.pixel_step, dy + y * conv.out_w * channels, channels,
+                       conv.out_w, sum);
   for (int m = 0; m < kRows; ++m)
     for (int v = 0; v < kNv; ++v) store(dw + (r + m) * channels + v * kLanes, sum[m][v]);
 }

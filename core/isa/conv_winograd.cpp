@@ -127,7 +127,7 @@ void multiply(const float* v, int64_t count, int64_t channels, const float* pane
     Vec sum[kRows][kNv] = {};
     const float* row[kRows];
     for (int i = 0; i < kRows; ++i) row[i] = v + (t + i) * channels;
-    add_product(row, channels, panel, sum);
+    add_product(row, 0, channels, panel, sum);
     for (int i = 0; i < kRows; ++i)
       for (int j = 0; j < kNv; ++j) store(m + ((t + i) * kNv + j) * kLanes, sum[i][j]);
   };
@@ -191,8 +191,8 @@ void winograd_weight_gradient(const WinogradConv& conv, const float* in, const f
             for (int i = 0; i < kTile; ++i)
               row[i] = v + place * place_step(count, in_channels) + from / kLanes * count * kLanes +
                        from % kLanes + i;
-            add_outer_products(row, kLanes, m + place * place_step(count, kNv * kLanes), kNv * kLanes, count,
-                               sum);
+            add_outer_products(row, 0, kLanes, m + place * place_step(count, kNv * kLanes), kNv * kLanes,
+                               count, sum);
             for (int i = 0; i < kTile; ++i)
               for (int j = 0; j < kNv; ++j) products[place][k + i][j] = sum[i][j];
           }

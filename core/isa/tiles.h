@@ -3,7 +3,8 @@
 //
 // The order of additions in each output is the same in every build; builds with fused multiply-add give the
 // same bits as each other.
-// Source of the tile sizes: measured on Zen 4 (8 x 32 floats fill AVX-512's 32 registers, 4 x 16 AVX2's 16).
+// Source of the tile sizes: measured on Zen 4 (8 x 32 floats fill AVX-512's 32 registers, 4 x 16 AVX2's 16;
+// of one vector 14 or 6 rows, since some rows more have no register for their addresses).
 #pragma once
 
 #include <cstdint>
@@ -20,6 +21,7 @@ constexpr int kLanes = 4, kTile = 4;
 #endif
 constexpr int kVectors = 2;                          // vectors of a wide tile
 constexpr int kWidth = kVectors * kLanes;            // its columns
+constexpr int kTall = 2 * (kTile - 1);               // rows of a tile of one vector
 using Vec [[gnu::vector_size(kLanes * 4)]] = float;  // in registers
 // In memory, anywhere. Only here: where a template's parameter is such a type, clang forgets its alignment.
 using LooseVec [[gnu::vector_size(kLanes * 4), gnu::aligned(4), gnu::may_alias]] = float;
@@ -52,11 +54,12 @@ template <class F>
   }
 }
 
-// sum[m][v] += row[m][c] * w[c][v] over c in [0, depth): rows of numbers times a panel [depth][kNv vectors].
+// sum[m][v] += row[m][first + c] * w[c][v] over c in [0, depth): rows of numbers times a panel [depth][kNv
+// vectors].
 template <int kRows, int kNv>
-[[gnu::always_inline]] inline void add_product(const float* const (&row)[kRows], int64_t depth,
+[[gnu::always_inline]] inline void add_product(const float* const (&row)[kRows], int64_t first, int64_t depth,
                                                const float* w, Vec (&sum)[kRows][kNv]) {
-  for (int64_t c = 0; c < depth; ++c, w += kNv * kLanes) {
+  for (int64_t c = first; c < first + depth; ++c, w += kNv * kLanes) {
     Vec column[kNv];
     for (int v = 0; v < kNv; ++v) column[v] = load(w + v * kLanes);
 #pragma GCC unroll 16
@@ -65,13 +68,13 @@ template <int kRows, int kNv>
   }
 }
 
-// sum[m][v] += row[m][x * row_step] * g[x * g_step + v] over x in [0, count): columns of numbers times rows
-// of vectors.
+// sum[m][v] += row[m][first + x * row_step] * g[x * g_step + v] over x in [0, count): columns of numbers
+// times rows of vectors.
 template <int kRows, int kNv>
-[[gnu::always_inline]] inline void add_outer_products(const float* const (&row)[kRows], int64_t row_step,
-                                                      const float* g, int64_t g_step, int64_t count,
-                                                      Vec (&sum)[kRows][kNv]) {
-  for (int64_t x = 0, at = 0; x < count; ++x, at += row_step, g += g_step) {
+[[gnu::always_inline]] inline void add_outer_products(const float* const (&row)[kRows], int64_t first,
+                                                      int64_t row_step, const float* g, int64_t g_step,
+                                                      int64_t count, Vec (&sum)[kRows][kNv]) {
+  for (int64_t x = 0, at = first; x < count; ++x, at += row_step, g += g_step) {
     Vec column[kNv];
     for (int v = 0; v < kNv; ++v) column[v] = load(g + v * kLanes);
 #pragma GCC unroll 16

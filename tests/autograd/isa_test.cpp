@@ -37,6 +37,7 @@ TEST(IsaKernels, GroupNormAgreesWithThePlainLoopsInDouble) {
   for (const auto& [pixels, line, channels, groups] : {std::array<int64_t, 4>{1, 1, 16, 4},
                                                        {6, 3, 16, 16},
                                                        {20, 5, 48, 3},
+                                                       {14, 7, 32, 4},
                                                        {16, 4, 64, 16},
                                                        {12, 4, 80, 5},
                                                        {9, 3, 144, 9},
@@ -162,7 +163,8 @@ TEST(IsaKernels, AClassifierAgreesWithThePlainLoopsInDouble) {
                                                 {2, 33, 15},
                                                 {1, 3, 16},
                                                 {4, 2, 2},
-                                                {1, 1568, 10}}) {
+                                                {1, 1568, 10},
+                                                {1, 45, 10}}) {
     const Tensor x = random_tensor({views * features}, DType::f32, 1),
                  g = random_tensor({views * labels}, DType::f32, 2),
                  w = random_tensor({features * labels}, DType::f32, 3),

@@ -65,9 +65,10 @@ TEST(Conv, FastKernelsAgreeWithTheDoubleReference) {
     const ConvWeights weights(s, w, true);
     Guarded<float> y(s.output_size(), 99), dx(s.input_size(), 99), sum(s.weight_size());
     std::copy_n(dw.data<float>(), dw.size(), sum.data());
-    weights.forward(x.data<float>(), nullptr, y.data(), workspace);
+    const Tensor in = weights.input(x.reshape({s.height, s.width, s.channels}), workspace);
+    weights.forward(in.data<float>(), nullptr, y.data(), workspace);
     weights.input_gradient(dy.data<float>(), dx.data(), workspace);
-    weights.weight_gradient(x.data<float>(), dy.data<float>(), sum.data(), accumulate, workspace);
+    weights.weight_gradient(in.data<float>(), dy.data<float>(), sum.data(), accumulate, workspace);
     EXPECT_TRUE(y.intact() && dx.intact() && sum.intact());
     EXPECT_LE(normalised_error(as_tensor(y.values()), y64), kFloatOpTolerance);
     EXPECT_LE(normalised_error(as_tensor(dx.values()), dx64), kFloatOpTolerance);
