@@ -1,4 +1,4 @@
-// group_norm, and the same with a ReLU before it.
+// group_norm, and the same with a ReLU before or after it.
 #include "autograd/group_norm_blocks.h"
 #include "autograd/group_norm_kernels.h"
 #include "autograd/isa_kernels.h"
@@ -17,15 +17,18 @@ struct GroupNorm : Node {
   Var x;
   WeightVar gamma, beta;
   int64_t groups;
-  bool relu;
+  NormRelu relu;
   Tensor input, mean, rstd;
 
-  const char* name() const override { return relu ? "relu_group_norm" : "group_norm"; }
+  const char* name() const override {
+    return relu == NormRelu::before  ? "relu_group_norm"
+           : relu == NormRelu::after ? "group_norm_relu"
+                                     : "group_norm";
+  }
   size_t saved_bytes() const override { return input.byte_size() + mean.byte_size() + rstd.byte_size(); }
   int64_t images() const { return input.dim(0) * input.dim(1); }
   NormImage image() const {
-    return {input.dim(2) * input.dim(3), input.dim(3), input.dim(4), groups, relu,
-            kernels::kGroupNormEpsilon};
+    return {input.dim(2) * input.dim(3), input.dim(4), groups, relu, kernels::kGroupNormEpsilon};
   }
   bool by_vectors() const { return input.dtype() == DType::f32 && input.dim(4) % kIsaChannels == 0; }
 
@@ -58,23 +61,25 @@ struct GroupNorm : Node {
       for (int64_t i = 0; i < images(); ++i) {
         const auto at = [&](const Tensor& t) { return t.defined() ? t.data<T>() + i * size : nullptr; };
         const double *m = mean.data<double>() + i * groups, *r = rstd.data<double>() + i * groups;
-        const T* scale = tape.value(gamma).data<T>();
+        const T *scale = tape.value(gamma).data<T>(), *shift = tape.value(beta).data<T>();
         T *dgamma = tape.weight_gradient<T>(gamma, i / views),
           *dbeta = tape.weight_gradient<T>(beta, i / views);
         if constexpr (std::is_same_v<T, float>)
           if (by_vectors()) {
-            isa_kernels().group_norm_backward(shape, at(input), at(dy), at(more), scale, m, r, at(dx), dgamma,
-                                              dbeta);
+            isa_kernels().group_norm_backward(shape, at(input), at(dy), at(more), scale, shift, m, r, at(dx),
+                                              dgamma, dbeta);
             continue;
           }
-        kernels::group_norm_backward(shape, at(input), at(dy), at(more), scale, m, r, at(dx), dgamma, dbeta);
+        kernels::group_norm_backward(shape, at(input), at(dy), at(more), scale, shift, m, r, at(dx), dgamma,
+                                     dbeta);
       }
     });
     if (wants_dx) tape.accumulate(x, std::move(dx));
   }
 };
 
-Var group_norm_on_processor(Tape& tape, Var x, WeightVar gamma, WeightVar beta, int64_t groups, bool relu) {
+Var group_norm_on_processor(Tape& tape, Var x, WeightVar gamma, WeightVar beta, int64_t groups,
+                            NormRelu relu) {
   const Tensor& input = tape.value(x);
   auto node = std::make_unique<GroupNorm>();
   node->x = x;
@@ -206,13 +211,19 @@ void check_group_norm(const Tape& tape, Var x, WeightVar gamma, WeightVar beta, 
 Var relu_group_norm(Tape& tape, Var x, WeightVar gamma, WeightVar beta, int64_t groups) {
   check_group_norm(tape, x, gamma, beta, groups);
   if (tape.on_gpu()) return group_norm_on_gpu<true>(tape, x, gamma, beta, groups);
-  return group_norm_on_processor(tape, x, gamma, beta, groups, true);
+  return group_norm_on_processor(tape, x, gamma, beta, groups, NormRelu::before);
 }
 
 Var group_norm(Tape& tape, Var x, WeightVar gamma, WeightVar beta, int64_t groups) {
   check_group_norm(tape, x, gamma, beta, groups);
   if (tape.on_gpu()) return group_norm_on_gpu<false>(tape, x, gamma, beta, groups);
-  return group_norm_on_processor(tape, x, gamma, beta, groups, false);
+  return group_norm_on_processor(tape, x, gamma, beta, groups, NormRelu::none);
+}
+
+Var group_norm_relu(Tape& tape, Var x, WeightVar gamma, WeightVar beta, int64_t groups) {
+  check_group_norm(tape, x, gamma, beta, groups);
+  if (tape.on_gpu()) return relu(tape, group_norm_on_gpu<false>(tape, x, gamma, beta, groups));
+  return group_norm_on_processor(tape, x, gamma, beta, groups, NormRelu::after);
 }
 
 }  // namespace pergrad

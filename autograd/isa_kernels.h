@@ -10,12 +10,16 @@ namespace pergrad {
 
 constexpr int64_t kIsaChannels = 16;                // these kernels take multiples of it,
 constexpr int64_t kIsaMaxChannels = 1024;           // up to this
+constexpr int64_t kNormRun = 64;                    // pixels whose sum is in float
 constexpr int64_t kIsaLabels = 16, kIsaViews = 16;  // of a classifier, at most
 
-// One image [pixels, channels]; sums are in float along a line of pixels, in double over lines.
+// Where a ReLU stands that group norm does in passing: nowhere, before it (on x) or after it (on y).
+enum class NormRelu { none, before, after };
+
+// One image [pixels, channels]; sums are in float along a run of kNormRun pixels, in double over runs.
 struct NormImage {
-  int64_t pixels, line, channels, groups;
-  bool relu;  // of x, before it is normalised
+  int64_t pixels, channels, groups;
+  NormRelu relu;
   double epsilon;
 };
 
@@ -26,8 +30,8 @@ struct IsaKernels {
   // As kernels::group_norm_backward: dx = the gradient by x + more; dgamma, dbeta +=.
   //   more: may be null, or dx itself. dx: may be null.
   void (*group_norm_backward)(const NormImage& image, const float* x, const float* dy, const float* more,
-                              const float* gamma, const double* mean, const double* rstd, float* dx,
-                              float* dgamma, float* dbeta);
+                              const float* gamma, const float* beta, const double* mean, const double* rstd,
+                              float* dx, float* dgamma, float* dbeta);
   // g [F, O] and u [F, O]: sum[o] = sum over F of g, dot[o] = of g u.
   void (*column_sums)(const float* g, const float* u, int64_t fan_in, int64_t outputs, double* sum,
                       double* dot);

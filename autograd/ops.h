@@ -59,6 +59,10 @@ Var group_norm(Tape& tape, Var x, WeightVar gamma, WeightVar beta, int64_t group
 // has from elsewhere (the other branch of a residual block).   Saves: x, not relu(x).
 Var relu_group_norm(Tape& tape, Var x, WeightVar gamma, WeightVar beta, int64_t groups);
 
+// group_norm_relu(x, ...) = relu(group_norm(x, ...)); on the processor in one pass, whose way back finds anew
+// where the ReLU was positive.   Saves: as group_norm; on a GPU also y.
+Var group_norm_relu(Tape& tape, Var x, WeightVar gamma, WeightVar beta, int64_t groups);
+
 // relu(x) = max(x, 0); NaN stays NaN.   Saves: y.   Domain: the derivative at 0 is taken as 0.
 Var relu(Tape& tape, Var x);
 // tanh(x).   Saves: y.

@@ -82,7 +82,10 @@ ModulePtr sequential_net(Parameters& parameters, const ModelSettings& settings, 
       net->push(std::make_unique<Conv>(parameters, name, shape, outputs, options));
       learns = true;
     } else if (line.word == "group_norm") {
-      net->push(std::make_unique<GroupNormLayer>(parameters, name, shape.channels, line.take_number()));
+      const bool then_relu = i + 1 < lines.size() && lines[i + 1] == "relu";  // both in one pass
+      net->push(
+          std::make_unique<GroupNormLayer>(parameters, name, shape.channels, line.take_number(), then_relu));
+      i += then_relu;
       learns = true;
     } else if (line.word == "relu") {
       net->push(plain(relu));

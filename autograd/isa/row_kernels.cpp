@@ -36,11 +36,11 @@ void zero_sums(int64_t channels, double (&total)[kSums][kIsaMaxChannels]) {
   for (auto& sums : total)
     for (int64_t c = 0; c < channels; ++c) sums[c] = 0;
 }
-// total[c .. c + kN vectors) += sums of f(pixel, c), a vector, over the pixels of a line, by kChains chains:
+// total[c .. c + kN vectors) += sums of f(pixel, c), a vector, over a run of pixels, by kChains chains:
 // a chain has every kChains-th pixel, so that an addition need not wait for the one before.
 template <int kSums, int kN, int kChains, class F>
-[[gnu::always_inline]] inline void add_sums_of_line(int64_t first, int64_t last, int64_t c, const F& f,
-                                                    double (*total)[kIsaMaxChannels]) {
+[[gnu::always_inline]] inline void add_sums_of_run(int64_t first, int64_t last, int64_t c, const F& f,
+                                                   double (*total)[kIsaMaxChannels]) {
   Vec sum[kChains][kSums][kN] = {};
   const auto add = [&](int64_t p, Vec(&chain)[kSums][kN]) [[gnu::always_inline]] {
 #pragma GCC unroll 4
@@ -67,35 +67,47 @@ template <int kSums, int kN, int kChains, class F>
       add_lanes(sum[0][s][v], total[s] + c + v * kLanes);
     }
 }
-// total[c] += sums of f(pixel, c), line by line. How many chains depends on the image alone.
+// total[c] += sums of f(pixel, c), run by run. How many chains depends on the image alone.
 template <int kSums, class F>
-[[gnu::always_inline]] inline void add_line_sums(const NormImage& image, const F& f,
-                                                 double (*total)[kIsaMaxChannels]) {
+[[gnu::always_inline]] inline void add_run_sums(const NormImage& image, const F& f,
+                                                double (*total)[kIsaMaxChannels]) {
   constexpr int kN = 4, kChains = 4;
-  for (int64_t first = 0; first < image.pixels; first += image.line) {
-    const int64_t last = first + image.line;
+  for (int64_t first = 0; first < image.pixels; first += kNormRun) {
+    const int64_t last = first + kNormRun < image.pixels ? first + kNormRun : image.pixels;
     if (image.channels % (kN * 16) == 0)  // of the widest build
       for (int64_t c = 0; c < image.channels; c += kN * kLanes)
-        add_sums_of_line<kSums, kN, 1>(first, last, c, f, total);
+        add_sums_of_run<kSums, kN, 1>(first, last, c, f, total);
     else
       for (int64_t c = 0; c < image.channels; c += kLanes)
-        add_sums_of_line<kSums, 1, kChains>(first, last, c, f, total);
+        add_sums_of_run<kSums, 1, kChains>(first, last, c, f, total);
   }
 }
 
-template <bool kRelu>
+// scale[c], shift[c]: what group norm multiplies channel c with, and adds.
+void scale_and_shift(const NormImage& image, const float* gamma, const float* beta, const double* mean,
+                     const double* rstd, float* scale, float* shift) {
+  const int64_t width = image.channels / image.groups;
+  for (int64_t g = 0; g < image.groups; ++g)
+    for (int64_t c = g * width; c < (g + 1) * width; ++c) {
+      const double by = rstd[g] * static_cast<double>(gamma[c]);
+      scale[c] = static_cast<float>(by);
+      shift[c] = static_cast<float>(static_cast<double>(beta[c]) - mean[g] * by);
+    }
+}
+
+template <NormRelu kRelu>
 void forward(const NormImage& image, const float* x, const float* gamma, const float* beta, float* y,
              double* mean, double* rstd) {
   const int64_t channels = image.channels, width = channels / image.groups;
   const double count = static_cast<double>(image.pixels * width);
   const auto value = [&](int64_t p, int64_t c) {
     const Vec v = load(x + p * channels + c);
-    return kRelu ? positive(v) : v;
+    return kRelu == NormRelu::before ? positive(v) : v;
   };
   double total[1][kIsaMaxChannels];
   zero_sums(channels, total);
   float centre[kIsaMaxChannels];
-  add_line_sums<1>(
+  add_run_sums<1>(
       image, [&](int64_t p, int64_t c, Vec* terms) { terms[0] = value(p, c); }, total);
   for (int64_t g = 0; g < image.groups; ++g) {
     double sum = 0;
@@ -104,53 +116,63 @@ void forward(const NormImage& image, const float* x, const float* gamma, const f
     for (int64_t c = g * width; c < (g + 1) * width; ++c)
       centre[c] = static_cast<float>(mean[g]), total[0][c] = 0;
   }
-  add_line_sums<1>(
+  add_run_sums<1>(
       image,
       [&](int64_t p, int64_t c, Vec* terms) {
         const Vec v = value(p, c) - load(centre + c);
         terms[0] = v * v;
       },
       total);
-  float scale[kIsaMaxChannels], shift[kIsaMaxChannels];
   for (int64_t g = 0; g < image.groups; ++g) {
     double squares = 0;
     for (int64_t c = g * width; c < (g + 1) * width; ++c) squares += total[0][c];
     rstd[g] = 1.0 / std::sqrt(squares / count + image.epsilon);
-    for (int64_t c = g * width; c < (g + 1) * width; ++c) {
-      scale[c] = static_cast<float>(rstd[g] * static_cast<double>(gamma[c]));
-      shift[c] = static_cast<float>(static_cast<double>(beta[c]) -
-                                    mean[g] * rstd[g] * static_cast<double>(gamma[c]));
-    }
   }
+  float scale[kIsaMaxChannels], shift[kIsaMaxChannels];
+  scale_and_shift(image, gamma, beta, mean, rstd, scale, shift);
   for (int64_t p = 0; p < image.pixels; ++p)
-    for (int64_t c = 0; c < channels; c += kLanes)
-      store(y + p * channels + c, value(p, c) * load(scale + c) + load(shift + c));
+    for (int64_t c = 0; c < channels; c += kLanes) {
+      const Vec v = value(p, c) * load(scale + c) + load(shift + c);
+      store(y + p * channels + c, kRelu == NormRelu::after ? positive(v) : v);
+    }
 }
 
 void group_norm(const NormImage& image, const float* x, const float* gamma, const float* beta, float* y,
                 double* mean, double* rstd) {
-  (image.relu ? forward<true> : forward<false>)(image, x, gamma, beta, y, mean, rstd);
+  const auto of_image = image.relu == NormRelu::before  ? forward<NormRelu::before>
+                        : image.relu == NormRelu::after ? forward<NormRelu::after>
+                                                        : forward<NormRelu::none>;
+  of_image(image, x, gamma, beta, y, mean, rstd);
 }
 
-template <bool kRelu>
+template <NormRelu kRelu>
 void backward(const NormImage& image, const float* x, const float* dy, const float* more, const float* gamma,
-              const double* mean, const double* rstd, float* dx, float* dgamma, float* dbeta) {
+              const float* beta, const double* mean, const double* rstd, float* dx, float* dgamma,
+              float* dbeta) {
   const int64_t channels = image.channels, width = channels / image.groups;
   const double count = static_cast<double>(image.pixels * width);
   const auto value = [&](int64_t p, int64_t c) {
     const Vec v = load(x + p * channels + c);
-    return kRelu ? positive(v) : v;
+    return kRelu == NormRelu::before ? positive(v) : v;
+  };
+  float scale[kIsaMaxChannels], shift[kIsaMaxChannels];
+  if (kRelu == NormRelu::after) scale_and_shift(image, gamma, beta, mean, rstd, scale, shift);
+  const auto arriving = [&](int64_t p, int64_t c, Vec v) {
+    const Vec g = load(dy + p * channels + c);
+    if constexpr (kRelu == NormRelu::after) return v * load(scale + c) + load(shift + c) > 0 ? g : Vec{};
+    return g;
   };
   double total[2][kIsaMaxChannels];  // of dy, of dy (x - mean)
   zero_sums(channels, total);
   float centre[kIsaMaxChannels];
-  for (int64_t c = 0; c < channels; ++c) centre[c] = static_cast<float>(mean[c / width]);
-  add_line_sums<2>(
+  for (int64_t g = 0; g < image.groups; ++g)
+    for (int64_t c = g * width; c < (g + 1) * width; ++c) centre[c] = static_cast<float>(mean[g]);
+  add_run_sums<2>(
       image,
       [&](int64_t p, int64_t c, Vec* terms) {
-        const Vec g = load(dy + p * channels + c);
+        const Vec v = value(p, c), g = arriving(p, c, v);
         terms[0] = g;
-        terms[1] = g * (value(p, c) - load(centre + c));
+        terms[1] = g * (v - load(centre + c));
       },
       total);
   float by_dy[kIsaMaxChannels], by_x[kIsaMaxChannels], constant[kIsaMaxChannels];
@@ -173,20 +195,25 @@ void backward(const NormImage& image, const float* x, const float* dy, const flo
     }
   }
   if (!dx) return;
-  for (int64_t p = 0; p < image.pixels; ++p)
-    for (int64_t c = 0; c < channels; c += kLanes) {
+  for (int64_t c = 0; c < channels; c += kLanes) {
+    const Vec of_dy = load(by_dy + c), of_x = load(by_x + c), plus = load(constant + c);
+    for (int64_t p = 0; p < image.pixels; ++p) {
       const int64_t at = p * channels + c;
       const Vec v = value(p, c);
-      Vec d = load(by_dy + c) * load(dy + at) + load(by_x + c) * v + load(constant + c);
-      if (kRelu) d = v > 0 ? d : Vec{};
+      Vec d = of_dy * arriving(p, c, v) + of_x * v + plus;
+      if (kRelu == NormRelu::before) d = v > 0 ? d : Vec{};
       store(dx + at, more ? d + load(more + at) : d);
     }
+  }
 }
 
 void group_norm_backward(const NormImage& image, const float* x, const float* dy, const float* more,
-                         const float* gamma, const double* mean, const double* rstd, float* dx, float* dgamma,
-                         float* dbeta) {
-  (image.relu ? backward<true> : backward<false>)(image, x, dy, more, gamma, mean, rstd, dx, dgamma, dbeta);
+                         const float* gamma, const float* beta, const double* mean, const double* rstd,
+                         float* dx, float* dgamma, float* dbeta) {
+  const auto of_image = image.relu == NormRelu::before  ? backward<NormRelu::before>
+                        : image.relu == NormRelu::after ? backward<NormRelu::after>
+                                                        : backward<NormRelu::none>;
+  of_image(image, x, dy, more, gamma, beta, mean, rstd, dx, dgamma, dbeta);
 }
 
 void column_sums(const float* g, const float* u, int64_t fan_in, int64_t outputs, double* sum, double* dot) {

@@ -34,17 +34,17 @@ Tensor as_tensor(const std::vector<float>& v) {
 }
 
 TEST(IsaKernels, GroupNormAgreesWithThePlainLoopsInDouble) {
-  for (const auto& [pixels, line, channels, groups] : {std::array<int64_t, 4>{1, 1, 16, 4},
-                                                       {6, 3, 16, 16},
-                                                       {20, 5, 48, 3},
-                                                       {14, 7, 32, 4},
-                                                       {16, 4, 64, 16},
-                                                       {12, 4, 80, 5},
-                                                       {9, 3, 144, 9},
-                                                       {4, 2, 1024, 1}})
-    for (const bool relu : {false, true})
+  for (const auto& [pixels, channels, groups] : {std::array<int64_t, 3>{1, 16, 4},
+                                                 {6, 16, 16},
+                                                 {kNormRun + 3, 48, 3},
+                                                 {3 * kNormRun, 32, 4},
+                                                 {2 * kNormRun + 5, 64, 16},
+                                                 {12, 80, 5},
+                                                 {9, 144, 9},
+                                                 {4, 1024, 1}})
+    for (const NormRelu relu : {NormRelu::none, NormRelu::before, NormRelu::after})
       for (const bool with_more : {false, true}) {
-        const NormImage image{pixels, line, channels, groups, relu, kernels::kGroupNormEpsilon};
+        const NormImage image{pixels, channels, groups, relu, kernels::kGroupNormEpsilon};
         const int64_t size = pixels * channels;
         const Tensor x = random_tensor({size}, DType::f32, 1), dy = random_tensor({size}, DType::f32, 2),
                      more = random_tensor({size}, DType::f32, 3),
@@ -58,12 +58,13 @@ TEST(IsaKernels, GroupNormAgreesWithThePlainLoopsInDouble) {
                             rstd.data<double>());
         kernels::group_norm_backward(image, doubles(x).data<double>(), doubles(dy).data<double>(),
                                      with_more ? doubles(more).data<double>() : nullptr,
-                                     doubles(gamma).data<double>(), mean.data<double>(), rstd.data<double>(),
-                                     dx.data<double>(), dgamma.data<double>(), dbeta.data<double>());
+                                     doubles(gamma).data<double>(), doubles(beta).data<double>(),
+                                     mean.data<double>(), rstd.data<double>(), dx.data<double>(),
+                                     dgamma.data<double>(), dbeta.data<double>());
         std::vector<float> fused;
         for (const Build& build : builds()) {
           SCOPED_TRACE(concat(build.name, " pixels ", pixels, " channels ", channels, " groups ", groups,
-                              " relu ", relu, " more ", with_more));
+                              " relu ", static_cast<int>(relu), " more ", with_more));
           Guarded<float> fast_y(size), fast_dx(size), fast_dgamma(channels), fast_dbeta(channels);
           Guarded<double> fast_mean(groups), fast_rstd(groups);
           build.kernels.group_norm(image, x.data<float>(), gamma.data<float>(), beta.data<float>(),
@@ -71,8 +72,8 @@ TEST(IsaKernels, GroupNormAgreesWithThePlainLoopsInDouble) {
           std::copy_n(more.data<float>(), size, fast_dx.data());  // `more` may be dx itself
           build.kernels.group_norm_backward(image, x.data<float>(), dy.data<float>(),
                                             with_more ? fast_dx.data() : nullptr, gamma.data<float>(),
-                                            fast_mean.data(), fast_rstd.data(), fast_dx.data(),
-                                            fast_dgamma.data(), fast_dbeta.data());
+                                            beta.data<float>(), fast_mean.data(), fast_rstd.data(),
+                                            fast_dx.data(), fast_dgamma.data(), fast_dbeta.data());
           EXPECT_TRUE(fast_y.intact() && fast_dx.intact() && fast_dgamma.intact() && fast_dbeta.intact() &&
                       fast_mean.intact() && fast_rstd.intact());
           EXPECT_LE(normalised_error(as_tensor(fast_y.values()), y), kFloatOpTolerance);
@@ -90,13 +91,15 @@ TEST(IsaKernels, GroupNormAgreesWithThePlainLoopsInDouble) {
 }
 
 TEST(IsaKernels, ReluKeepsNaN) {
-  const NormImage image{2, 1, 16, 16, true, kernels::kGroupNormEpsilon};
-  std::vector<float> x(32, 1.0f), ones(16, 1.0f), y(32);
-  x[3] = std::numeric_limits<float>::quiet_NaN();
-  std::vector<double> mean(16), rstd(16);
-  for (const Build& build : builds()) {
-    build.kernels.group_norm(image, x.data(), ones.data(), ones.data(), y.data(), mean.data(), rstd.data());
-    for (size_t i = 0; i < 32; ++i) EXPECT_EQ(std::isnan(y[i]), i % 16 == 3) << build.name << ' ' << i;
+  for (const NormRelu relu : {NormRelu::before, NormRelu::after}) {
+    const NormImage image{2, 16, 16, relu, kernels::kGroupNormEpsilon};
+    std::vector<float> x(32, 1.0f), ones(16, 1.0f), y(32);
+    x[3] = std::numeric_limits<float>::quiet_NaN();
+    std::vector<double> mean(16), rstd(16);
+    for (const Build& build : builds()) {
+      build.kernels.group_norm(image, x.data(), ones.data(), ones.data(), y.data(), mean.data(), rstd.data());
+      for (size_t i = 0; i < 32; ++i) EXPECT_EQ(std::isnan(y[i]), i % 16 == 3) << build.name << ' ' << i;
+    }
   }
 }
 
