@@ -13,22 +13,19 @@ namespace {
 
 [[gnu::always_inline]] inline Vec positive(Vec v) { return v < 0 ? Vec{} : v; }  // NaN stays NaN
 
-// The channels of an image by kN vectors, so that their sums stay in registers: f.operator()<kN>(channel).
-template <class F>
-[[gnu::always_inline]] inline void for_each_channels(int64_t channels, const F& f) {
-  int64_t c = 0;
-  for (; c + 4 * kLanes <= channels; c += 4 * kLanes) f.template operator()<4>(c);
-  for (; c < channels; c += kLanes) f.template operator()<1>(c);
-}
+using Half [[gnu::vector_size(kLanes * 2)]] = float;  // of a Vec: as many numbers as doubles fill a register
+using Doubles [[gnu::vector_size(kLanes * 4)]] = double;
+using LooseDoubles [[gnu::vector_size(kLanes * 4), gnu::aligned(8), gnu::may_alias]] = double;  // in memory
 
-// total[i] += lane i of v, by the halves of v: as many doubles as fill a register.
+// total[i] += lane i of v.
 [[gnu::always_inline]] inline void add_lanes(Vec v, double* total) {
-  using Half [[gnu::vector_size(kLanes * 2)]] = float;
-  using Doubles [[gnu::vector_size(kLanes * 4), gnu::aligned(8), gnu::may_alias]] = double;
   Half halves[2];
   std::memcpy(halves, &v, sizeof(v));
-  auto* sums = reinterpret_cast<Doubles*>(total);
-  for (int h = 0; h < 2; ++h) sums[h] += __builtin_convertvector(halves[h], Doubles);
+  for (const Half& half : halves) {
+    const Doubles sum = *reinterpret_cast<LooseDoubles*>(total) + __builtin_convertvector(half, Doubles);
+    *reinterpret_cast<LooseDoubles*>(total) = sum;
+    total += kLanes / 2;
+  }
 }
 
 template <int kSums>
@@ -216,25 +213,39 @@ void group_norm_backward(const NormImage& image, const float* x, const float* dy
   of_image(image, x, dy, more, gamma, beta, mean, rstd, dx, dgamma, dbeta);
 }
 
+// Four vectors of outputs at a time, or one by four chains of rows: one addition need not wait for the other.
 void column_sums(const float* g, const float* u, int64_t fan_in, int64_t outputs, double* sum, double* dot) {
   constexpr int64_t kRun = 64;  // rows that are added in float
   for (int64_t o = 0; o < outputs; ++o) sum[o] = dot[o] = 0;
+  const auto add_run = [&]<int kN, int kChains>(int64_t first, int64_t end, int64_t o) {
+    Vec s[kChains][kN] = {}, d[kChains][kN] = {};
+    const auto add = [&](int64_t i, int chain) [[gnu::always_inline]] {
+#pragma GCC unroll 4
+      for (int v = 0; v < kN; ++v) {
+        const Vec value = load(g + i * outputs + o + v * kLanes);
+        s[chain][v] += value;
+        d[chain][v] += value * load(u + i * outputs + o + v * kLanes);
+      }
+    };
+    int64_t i = first;
+    for (; i + kChains <= end; i += kChains)
+#pragma GCC unroll 4
+      for (int k = 0; k < kChains; ++k) add(i + k, k);
+    for (; i < end; ++i) add(i, 0);
+#pragma GCC unroll 4
+    for (int v = 0; v < kN; ++v) {
+#pragma GCC unroll 4
+      for (int k = 1; k < kChains; ++k) s[0][v] += s[k][v], d[0][v] += d[k][v];
+      add_lanes(s[0][v], sum + o + v * kLanes);
+      add_lanes(d[0][v], dot + o + v * kLanes);
+    }
+  };
   for (int64_t first = 0; first < fan_in; first += kRun) {
     const int64_t end = first + kRun < fan_in ? first + kRun : fan_in;
-    for_each_channels(outputs, [&]<int kN>(int64_t o) {
-      Vec s[kN] = {}, d[kN] = {};
-      for (int64_t i = first; i < end; ++i)
-        for (int v = 0; v < kN; ++v) {
-          const Vec value = load(g + i * outputs + o + v * kLanes);
-          s[v] += value;
-          d[v] += value * load(u + i * outputs + o + v * kLanes);
-        }
-      for (int v = 0; v < kN; ++v)
-        for (int l = 0; l < kLanes; ++l) {
-          sum[o + v * kLanes + l] += static_cast<double>(s[v][l]);
-          dot[o + v * kLanes + l] += static_cast<double>(d[v][l]);
-        }
-    });
+    if (outputs % (4 * 16) == 0)  // of the widest build
+      for (int64_t o = 0; o < outputs; o += 4 * kLanes) add_run.template operator()<4, 1>(first, end, o);
+    else
+      for (int64_t o = 0; o < outputs; o += kLanes) add_run.template operator()<1, 4>(first, end, o);
   }
 }
 
@@ -252,13 +263,22 @@ void add_columns(const float* g, int64_t rows, int64_t columns, float* sum) {
   }
 }
 
+// Few outputs vector by vector, whose factors stay in registers; many along memory.
 void project(float* g, const float* u, int64_t fan_in, int64_t outputs, const float* factor,
              const float* mean, const float* along) {
-  for (int64_t i = 0; i < fan_in; ++i)
+  const auto one = [&](int64_t at, Vec by, Vec less, Vec times) {
+    store(g + at, by * (load(g + at) - less - load(u + at) * times));
+  };
+  if (outputs < 4 * 16) {
     for (int64_t o = 0; o < outputs; o += kLanes) {
-      const int64_t at = i * outputs + o;
-      store(g + at, load(factor + o) * (load(g + at) - load(mean + o) - load(u + at) * load(along + o)));
+      const Vec by = load(factor + o), less = load(mean + o), times = load(along + o);
+      for (int64_t at = o; at < fan_in * outputs; at += outputs) one(at, by, less, times);
     }
+  } else {
+    for (int64_t first = 0; first < fan_in * outputs; first += outputs)
+      for (int64_t o = 0; o < outputs; o += kLanes)
+        one(first + o, load(factor + o), load(mean + o), load(along + o));
+  }
 }
 
 // Each feature's row of w is read as kIsaLabels numbers, whose tail counts for nothing; the last rows, behind
