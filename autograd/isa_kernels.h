@@ -37,10 +37,9 @@ struct IsaKernels {
                       double* dot);
   // sum [columns] += the rows of g [rows, columns].
   void (*add_columns)(const float* g, int64_t rows, int64_t columns, float* sum);
-  // y [views, labels] = x w + bias;  x [views, features], w [features, labels].   REQUIRES: labels <=
-  // kIsaLabels.
-  void (*classify)(const float* x, const float* w, const float* bias, int64_t views, int64_t features,
-                   int64_t labels, float* y);
+  // y [views, labels] = x w + bias;  x [views, features], transposed_w [labels, features].
+  void (*classify)(const float* x, const float* transposed_w, const float* bias, int64_t views,
+                   int64_t features, int64_t labels, float* y);
   // dw [features, labels] = sum over views of x[v]^T g[v];  x [views, features], g [views, labels].
   //   REQUIRES: labels <= kIsaLabels, views <= kIsaViews.
   void (*outer_products)(const float* x, const float* g, int64_t views, int64_t features, int64_t labels,

@@ -139,9 +139,9 @@ Var linear(Tape& tape, Var x, const LinearKernel& kernel, WeightVar bias) {
     for (int64_t n = 0; n < examples; ++n) {  // one gemm an example: its bits do not depend on the others
       T* out = y.data<T>() + n * views * labels;
       if constexpr (std::is_same_v<T, float>)
-        if (labels <= kIsaLabels) {
-          isa_kernels().classify(input.data<T>() + n * views * features, weights.data<T>(), b, views,
-                                 features, labels, out);
+        if (kernel.transposed.defined()) {
+          isa_kernels().classify(input.data<T>() + n * views * features, kernel.transposed.data<T>(), b,
+                                 views, features, labels, out);
           continue;
         }
       for (int64_t v = 0; v < views; ++v) std::copy(b, b + labels, out + v * labels);

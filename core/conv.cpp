@@ -329,7 +329,6 @@ void ConvWeights::weight_gradient(const T* in, const T* dy, T* dw, bool accumula
       return;
     }
     if (impl_->fast_forward) {
-      if (!accumulate) std::fill_n(dw, s.weight_size(), 0.0f);
       const WeightGradient conv{static_cast<int64_t>(impl_->row_offset.size()),
                                 impl_->row_offset.data(),
                                 s.out_h(),
@@ -337,7 +336,7 @@ void ConvWeights::weight_gradient(const T* in, const T* dy, T* dw, bool accumula
                                 s.stride * s.channels,
                                 s.stride * impl_->padded_w() * s.channels,
                                 s.outputs};
-      direct().weight_gradient(conv, in, dy, dw);
+      direct().weight_gradient(conv, in, dy, accumulate, dw);
       return;
     }
   }

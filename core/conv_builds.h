@@ -22,7 +22,7 @@ struct GatherConv {
   int64_t out_channels;  // multiple of 16
 };
 
-// A weight gradient: dw[r][o] += sum_pixels in[row_offset[r] + pixel] * dy[pixel][o].
+// A weight gradient: dw[r][o] = or += sum_pixels in[row_offset[r] + pixel] * dy[pixel][o].
 struct WeightGradient {
   int64_t rows;               // K * K * C
   const int32_t* row_offset;  // [rows]
@@ -39,7 +39,8 @@ struct DirectKernels {
                int64_t in_stride, int64_t out_stride, float* panels);
   // bias [out_channels], or null for zeros.
   void (*gather)(const GatherConv& conv, const float* in, const float* panels, const float* bias, float* out);
-  void (*weight_gradient)(const WeightGradient& conv, const float* in, const float* dy, float* dw);
+  void (*weight_gradient)(const WeightGradient& conv, const float* in, const float* dy, bool accumulate,
+                          float* dw);
 };
 
 // ---------------------------------------------------------------- Winograd: core/isa/conv_winograd.cpp

@@ -281,24 +281,53 @@ void project(float* g, const float* u, int64_t fan_in, int64_t outputs, const fl
   }
 }
 
-// Each feature's row of w is read as kIsaLabels numbers, whose tail counts for nothing; the last rows, behind
-// which memory may end, number by number. Four chains of sums, since one addition takes four cycles.
-void classify(const float* x, const float* w, const float* bias, int64_t views, int64_t features,
-              int64_t labels, float* y) {
-  constexpr int kN = kIsaLabels / kLanes, kChains = 4;
-  const int64_t whole = features - (kIsaLabels + labels - 1) / labels, run = whole > 0 ? whole / kChains : 0;
-  for (int64_t v = 0; v < views; ++v, x += features, y += labels) {
-    Vec sum[kChains][kN] = {};
-    for (int64_t f = 0; f < run; ++f)
-      for (int k = 0; k < kChains; ++k)
-        for (int i = 0; i < kN; ++i)
-          sum[k][i] += x[k * run + f] * load(w + (k * run + f) * labels + i * kLanes);
-    for (int64_t l = 0; l < labels; ++l) {
-      float total = bias[l];
-      for (const auto& chain : sum) total += chain[l / kLanes][l % kLanes];
-      for (int64_t f = kChains * run; f < features; ++f) total += x[f] * w[f * labels + l];
-      y[l] = total;
+// y[l] = x w[l] + bias[l] for kCount labels; w [kCount, features]. 64 partial sums each, in the same order in
+// every build.
+template <int kCount>
+[[gnu::always_inline]] inline void classify_some(const float* x, const float* w, const float* bias,
+                                                 int64_t features, float* y) {
+  constexpr int kWide = 16, kChains = 4, kN = kWide / kLanes;
+  Vec sum[kCount][kChains][kN] = {};
+  // kWide features from `in`, the weights of label l from column + l * step.
+  const auto add = [&](const float* in, const float* column, int64_t step, int chain) [[gnu::always_inline]] {
+#pragma GCC unroll 4
+    for (int i = 0; i < kN; ++i) {
+      const Vec some = load(in + i * kLanes);
+#pragma GCC unroll 2
+      for (int l = 0; l < kCount; ++l) sum[l][chain][i] += some * load(column + l * step + i * kLanes);
     }
+  };
+  int64_t f = 0;
+  for (; f + kChains * kWide <= features; f += kChains * kWide)
+#pragma GCC unroll 4
+    for (int k = 0; k < kChains; ++k) add(x + f + k * kWide, w + f + k * kWide, features, k);
+  for (; f + kWide <= features; f += kWide) add(x + f, w + f, features, 0);
+  if (f < features) {  // what is left, and zeros
+    float in[kWide] = {}, columns[kCount][kWide] = {};
+    for (int64_t rest = f; rest < features; ++rest) {
+      in[rest - f] = x[rest];
+      for (int l = 0; l < kCount; ++l) columns[l][rest - f] = w[l * features + rest];
+    }
+    add(in, columns[0], kWide, 0);
+  }
+#pragma GCC unroll 2
+  for (int l = 0; l < kCount; ++l) {
+    float lanes[kWide];
+#pragma GCC unroll 4
+    for (int i = 0; i < kN; ++i)
+      store(lanes + i * kLanes, (sum[l][0][i] + sum[l][1][i]) + (sum[l][2][i] + sum[l][3][i]));
+    for (int half = kWide / 2; half > 0; half /= 2)
+      for (int i = 0; i < half; ++i) lanes[i] += lanes[i + half];
+    y[l] = lanes[0] + bias[l];
+  }
+}
+void classify(const float* x, const float* transposed_w, const float* bias, int64_t views, int64_t features,
+              int64_t labels, float* y) {
+  for (int64_t v = 0; v < views; ++v, x += features, y += labels) {
+    int64_t l = 0;
+    for (; l + 2 <= labels; l += 2)
+      classify_some<2>(x, transposed_w + l * features, bias + l, features, y + l);
+    if (l < labels) classify_some<1>(x, transposed_w + l * features, bias + l, features, y + l);
   }
 }
 

@@ -58,11 +58,12 @@ void gather(const GatherConv& conv, const float* in, const float* panels, const 
 // Rows [r, r + kRows) and kNv vectors of columns of dw, over the pixels of `lines` output rows.
 template <int kRows, int kNv>
 [[gnu::always_inline]] inline void weight_tile(const WeightGradient& conv, int64_t r, const float* in,
-                                               const float* dy, int64_t lines, float* dw) {
+                                               const float* dy, int64_t lines, bool accumulate, float* dw) {
   const int64_t channels = conv.out_channels;
-  Vec sum[kRows][kNv];
-  for (int m = 0; m < kRows; ++m)
-    for (int v = 0; v < kNv; ++v) sum[m][v] = load(dw + (r + m) * channels + v * kLanes);
+  Vec sum[kRows][kNv] = {};
+  if (accumulate)
+    for (int m = 0; m < kRows; ++m)
+      for (int v = 0; v < kNv; ++v) sum[m][v] = load(dw + (r + m) * channels + v * kLanes);
   const float* row[kRows];
   for (int m = 0; m < kRows; ++m) row[m] = in + conv.row_offset[r + m];
   for (int64_t y = 0; y < lines; ++y)
@@ -72,7 +73,8 @@ template <int kRows, int kNv>
     for (int v = 0; v < kNv; ++v) store(dw + (r + m) * channels + v * kLanes, sum[m][v]);
 }
 
-void weight_gradient(const WeightGradient& conv, const float* in, const float* dy, float* dw) {
+void weight_gradient(const WeightGradient& conv, const float* in, const float* dy, bool accumulate,
+                     float* dw) {
   // Bands of output rows whose input stays in the first-level cache; small images in one piece.
   const int64_t band = conv.out_h <= 8 ? conv.out_h : 4;
   for (int64_t y = 0; y < conv.out_h; y += band) {
@@ -80,11 +82,13 @@ void weight_gradient(const WeightGradient& conv, const float* in, const float* d
     const float* in_band = in + y * conv.line_step;
     const float* dy_band = dy + y * conv.out_w * conv.out_channels;
     for_each_panel(conv.out_channels, [&]<int kNv>(int64_t n) {
+      const bool add = accumulate || y > 0;
       int64_t r = 0;
       for (; r + kTile <= conv.rows; r += kTile)
-        weight_tile<kTile, kNv>(conv, r, in_band, dy_band + n, lines, dw + n);
-      for (; r + 2 <= conv.rows; r += 2) weight_tile<2, kNv>(conv, r, in_band, dy_band + n, lines, dw + n);
-      for (; r < conv.rows; ++r) weight_tile<1, kNv>(conv, r, in_band, dy_band + n, lines, dw + n);
+        weight_tile<kTile, kNv>(conv, r, in_band, dy_band + n, lines, add, dw + n);
+      for (; r + 2 <= conv.rows; r += 2)
+        weight_tile<2, kNv>(conv, r, in_band, dy_band + n, lines, add, dw + n);
+      for (; r < conv.rows; ++r) weight_tile<1, kNv>(conv, r, in_band, dy_band + n, lines, add, dw + n);
     });
   }
 }

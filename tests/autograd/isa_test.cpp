@@ -188,16 +188,21 @@ TEST(IsaKernels, AClassifierAgreesWithThePlainLoopsInDouble) {
     std::vector<float> transposed;
     for (int64_t l = 0; l < labels; ++l)
       for (int64_t f = 0; f < features; ++f) transposed.push_back(w.data<float>()[f * labels + l]);
+    std::vector<float> fused;
     for (const Build& build : builds()) {
       SCOPED_TRACE(concat(build.name, ' ', views, ' ', features, ' ', labels));
       // What lies behind the weights is not a number, and must not be used.
-      std::vector<float> walled(w.data<float>(), w.data<float>() + w.size());
+      std::vector<float> walled = transposed;
       walled.resize(walled.size() + 64, std::nanf(""));
       Guarded<float> fast_y(views * labels, 99);
       build.kernels.classify(x.data<float>(), walled.data(), bias.data<float>(), views, features, labels,
                              fast_y.data());
       EXPECT_TRUE(fast_y.intact());
       EXPECT_LE(normalised_error(as_tensor(fast_y.values()), y), kFloatOpTolerance);
+      if (build.fused && fused.empty()) fused = fast_y.values();
+      if (build.fused) {
+        EXPECT_TRUE(same_bits(as_tensor(fused), as_tensor(fast_y.values())));
+      }
       Guarded<float> fast(features * labels, 99);
       build.kernels.outer_products(x.data<float>(), g.data<float>(), views, features, labels, fast.data());
       EXPECT_TRUE(fast.intact());
