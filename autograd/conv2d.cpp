@@ -30,7 +30,7 @@ struct Conv2d : Node {
     const int64_t examples = dy.dim(0), views = dy.dim(1);
     const bool wants_dx = tape.needs_gradient(x);
     Tensor dx = wants_dx ? tape.empty({examples, views, s.height, s.width, s.channels}) : Tensor();
-    const int64_t in_size = input.size() / (examples * views);
+    const int64_t in_size = kernel.prepared->in_size();
     for (int64_t n = 0; n < examples; ++n) {
       bool accumulate = false;
       T* dw = tape.weight_gradient<T>(kernel.w, n, accumulate);
@@ -112,10 +112,9 @@ Var conv2d(Tape& tape, Var x, const ConvKernel& kernel, WeightVar bias) {
   node->input = kernel.prepared->input(input, tape.workspace());
   dispatch(input.dtype(), [&]<class T>() {
     const T *in = node->input.data<T>(), *b = tape.value(bias).data<T>();
-    const int64_t images = input.dim(0) * input.dim(1), in_size = node->input.size() / images;
-    for (int64_t image = 0; image < images; ++image)
-      kernel.prepared->forward(in + image * in_size, b, y.data<T>() + image * s.output_size(),
-                               tape.workspace());
+    for (int64_t image = 0; image < input.dim(0) * input.dim(1); ++image)
+      kernel.prepared->forward(in + image * kernel.prepared->in_size(), b,
+                               y.data<T>() + image * s.output_size(), tape.workspace());
   });
   return tape.record(std::move(y), std::move(node));
 }

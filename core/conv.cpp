@@ -147,6 +147,8 @@ struct ConvWeights::Impl {
   std::vector<int32_t> row_offset;
 
   int64_t padded_w() const { return shape.width + 2 * shape.pad; }
+  int64_t padded_h() const { return shape.height + 2 * shape.pad; }
+  bool has_border() const { return fast_forward && !winograd && shape.pad > 0; }
   int64_t taps() const { return shape.kernel * shape.kernel; }
 
   void plan_forward() {
@@ -255,19 +257,20 @@ const ConvShape& ConvWeights::shape() const { return impl_->shape; }
 void ConvWeights::update() { impl_->lay_out(); }
 
 Tensor ConvWeights::input(const Tensor& x, Workspace& workspace) const {
+  if (!impl_->has_border()) return x;
   const ConvShape& s = impl_->shape;
-  if (!impl_->fast_forward || impl_->winograd || s.pad == 0) return x;
   Shape bordered = x.shape();
-  const size_t h = bordered.size() - 3;
-  bordered[h] += 2 * s.pad;
-  bordered[h + 1] += 2 * s.pad;
+  bordered[bordered.size() - 3] = impl_->padded_h();
+  bordered[bordered.size() - 2] = impl_->padded_w();
   Tensor in = Tensor::empty(bordered, DType::f32, workspace);
-  const float* from = x.data<float>();
-  float* to = in.data<float>();
-  const int64_t size = bordered[h] * bordered[h + 1] * s.channels;
-  for (int64_t i = 0; i < x.size() / s.input_size(); ++i, from += s.input_size(), to += size)
-    pad_image(from, s.height, s.width, s.channels, s.pad, s.pad, to);
+  for (int64_t i = 0; i < x.size() / s.input_size(); ++i)
+    pad_image(x.data<float>() + i * s.input_size(), s.height, s.width, s.channels, s.pad, s.pad,
+              in.data<float>() + i * in_size());
   return in;
+}
+int64_t ConvWeights::in_size() const {
+  return impl_->has_border() ? impl_->padded_h() * impl_->padded_w() * impl_->shape.channels
+                             : impl_->shape.input_size();
 }
 
 template <class T>

@@ -70,8 +70,9 @@ class ConvWeights {
   void update();
 
   // Images as forward() and weight_gradient() read them: x itself, or where the direct kernels want a border
-  // of zeros a copy with one.   x [..., H, W, C]; result [..., H', W', C].
+  // of zeros a copy with one.   x [..., H, W, C]; result [..., H', W', C], in_size() numbers an image.
   Tensor input(const Tensor& x, Workspace& workspace) const;
+  int64_t in_size() const;
 
   // As in conv_reference, of one image; `in` is an image of input(), y, dy, dx, dw have the dtype of w;
   // scratch memory from the workspace. bias [O] is added to every pixel of y; null: nothing is. accumulate:

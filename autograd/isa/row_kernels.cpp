@@ -308,7 +308,7 @@ template <int kCount>
       in[rest - f] = x[rest];
       for (int l = 0; l < kCount; ++l) columns[l][rest - f] = w[l * features + rest];
     }
-    add(in, columns[0], kWide, 0);
+    add(in, &columns[0][0], kWide, 0);
   }
 #pragma GCC unroll 2
   for (int l = 0; l < kCount; ++l) {

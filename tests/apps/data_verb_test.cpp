@@ -101,6 +101,12 @@ TEST_F(DataVerb, ConvertThereAndBack) {
   EXPECT_EQ(entries(), 7);  // no temporary folder is left
 }
 
+TEST_F(DataVerb, ConvertMissesTheFolderAroundItsTargetBeforeItReads) {
+  DataConvertOptions options = to("cifar10", "nowhere/out");
+  options.from.path = "no data here";
+  EXPECT_THAT(refusal(options), HasSubstr("nowhere/out: No such file or directory"));
+}
+
 TEST_F(DataVerb, ConvertNeverOverwritesUnasked) {
   data_convert(to("cifar10", "out"));
   const std::string before = read_file(folder_ / "out" / "data_batch_1.bin");
