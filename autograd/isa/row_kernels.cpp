@@ -213,39 +213,21 @@ void group_norm_backward(const NormImage& image, const float* x, const float* dy
   of_image(image, x, dy, more, gamma, beta, mean, rstd, dx, dgamma, dbeta);
 }
 
-// Four vectors of outputs at a time, or one by four chains of rows: one addition need not wait for the other.
+// Along memory: both tensors may be too large for any cache.
 void column_sums(const float* g, const float* u, int64_t fan_in, int64_t outputs, double* sum, double* dot) {
-  constexpr int64_t kRun = 64;  // rows that are added in float
+  constexpr int64_t kRows = 8;  // that are added in float
   for (int64_t o = 0; o < outputs; ++o) sum[o] = dot[o] = 0;
-  const auto add_run = [&]<int kN, int kChains>(int64_t first, int64_t end, int64_t o) {
-    Vec s[kChains][kN] = {}, d[kChains][kN] = {};
-    const auto add = [&](int64_t i, int chain) [[gnu::always_inline]] {
-#pragma GCC unroll 4
-      for (int v = 0; v < kN; ++v) {
-        const Vec value = load(g + i * outputs + o + v * kLanes);
-        s[chain][v] += value;
-        d[chain][v] += value * load(u + i * outputs + o + v * kLanes);
+  for (int64_t first = 0; first < fan_in; first += kRows) {
+    const int64_t end = (first + kRows < fan_in ? first + kRows : fan_in) * outputs;
+    for (int64_t o = 0; o < outputs; o += kLanes) {
+      Vec s = {}, d = {};
+      for (int64_t at = first * outputs + o; at < end; at += outputs) {
+        s += load(g + at);
+        d += load(g + at) * load(u + at);
       }
-    };
-    int64_t i = first;
-    for (; i + kChains <= end; i += kChains)
-#pragma GCC unroll 4
-      for (int k = 0; k < kChains; ++k) add(i + k, k);
-    for (; i < end; ++i) add(i, 0);
-#pragma GCC unroll 4
-    for (int v = 0; v < kN; ++v) {
-#pragma GCC unroll 4
-      for (int k = 1; k < kChains; ++k) s[0][v] += s[k][v], d[0][v] += d[k][v];
-      add_lanes(s[0][v], sum + o + v * kLanes);
-      add_lanes(d[0][v], dot + o + v * kLanes);
+      add_lanes(s, sum + o);
+      add_lanes(d, dot + o);
     }
-  };
-  for (int64_t first = 0; first < fan_in; first += kRun) {
-    const int64_t end = first + kRun < fan_in ? first + kRun : fan_in;
-    if (outputs % (4 * 16) == 0)  // of the widest build
-      for (int64_t o = 0; o < outputs; o += 4 * kLanes) add_run.template operator()<4, 1>(first, end, o);
-    else
-      for (int64_t o = 0; o < outputs; o += kLanes) add_run.template operator()<1, 4>(first, end, o);
   }
 }
 
