@@ -295,7 +295,8 @@ DataReport data_convert(const DataConvertOptions& options, const Progress& progr
   PG_CHECK(!exists || (is_folder(target) && !fs::is_symlink(target, ignored) && holds_only_a_dataset(target)),
            "data convert: ", shown(target), " is not just a converted dataset and is not overwritten");
   // Said before minutes of decoding, not after them.
-  PG_CHECK(is_folder(target.parent_path()), file_error("make", target, ENOENT));
+  const fs::path around = target.parent_path();
+  PG_CHECK(is_folder(around), file_error("make", target, path_exists(around) ? ENOTDIR : ENOENT));
 
   const DataSpec spec = from_here(options.from);
   const Split split = load_dataset(spec, options.data_root, progress);

@@ -81,10 +81,12 @@ void group_norm_backward(const NormImage& image, const T* x, const T* dy, const 
   const int64_t width = image.channels / image.groups;
   const double count = static_cast<double>(image.pixels * width);
   const auto in = [&](int64_t at) { return image.relu == NormRelu::before ? positive(x[at]) : x[at]; };
+  std::vector<ScaleAndShift<T>> by;
+  for (int64_t c = 0; c < image.channels; ++c)
+    by.emplace_back(gamma[c], beta[c], mean[c / width], rstd[c / width]);
   const auto arriving = [&](int64_t at, int64_t c) {
-    if (image.relu != NormRelu::after) return dy[at];
-    const ScaleAndShift<T> by(gamma[c], beta[c], mean[c / width], rstd[c / width]);
-    return in(at)*by.scale + by.shift > 0 ? dy[at] : T{0};
+    const ScaleAndShift<T>& y = by[static_cast<size_t>(c)];
+    return image.relu != NormRelu::after || in(at)*y.scale + y.shift > 0 ? dy[at] : T{0};
   };
   std::vector<double> sum(static_cast<size_t>(image.channels), 0.0), dot = sum;
   add_runs<T>(image, sum, arriving);

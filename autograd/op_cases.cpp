@@ -125,8 +125,6 @@ OpCase linear_case(std::string name, Shape input, int64_t features, int64_t outp
   return c;
 }
 
-using GroupNormOp = Var(Tape&, Var, WeightVar, WeightVar, int64_t);
-
 OpCase group_norm_case(int64_t height, int64_t width, int64_t channels, int64_t groups, int64_t views,
                        GroupNormOp* op = group_norm) {
   OpCase c;

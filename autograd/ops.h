@@ -32,11 +32,12 @@ ConvKernel conv_kernel(WeightTape& tape, WeightVar w, const ConvShape& shape, bo
 
 // conv2d(x, kernel, bias): convolution with zero padding.
 //   x [N,V,H,W,C]; kernel [K,K,C,O]; bias [O]; returns [N,V,out_h,out_w,O].
-//   Saves: x.   Rows: each image alone; the weight gradient of row n adds over its V views and their pixels.
+//   Saves: x as the kernels read it (the direct ones on the processor: a copy with its border of zeros).
+//   Rows: each image alone; the weight gradient of row n adds over its V views and their pixels.
 //   THROWS: Error on shapes.   Cost: K*K*C*O multiply-adds a pixel, three times.
 Var conv2d(Tape& tape, Var x, const ConvKernel& kernel, WeightVar bias);
 
-// The weights [C, L] of linear: as they are, or with what its way back wants of them laid out once per step.
+// The weights [C, L] of linear: as they are, or with what its kernels want of them laid out once per step.
 struct LinearKernel {
   WeightVar w;
   Tensor transposed;  // [L, C]; undefined where it would not be used
@@ -60,8 +61,9 @@ Var group_norm(Tape& tape, Var x, WeightVar gamma, WeightVar beta, int64_t group
 Var relu_group_norm(Tape& tape, Var x, WeightVar gamma, WeightVar beta, int64_t groups);
 
 // group_norm_relu(x, ...) = relu(group_norm(x, ...)); on the processor in one pass, whose way back finds anew
-// where the ReLU was positive.   Saves: as group_norm; on a GPU also y.
+// where the ReLU was positive.   Saves: as group_norm; on a GPU also y.   Rows, cost: as group_norm.
 Var group_norm_relu(Tape& tape, Var x, WeightVar gamma, WeightVar beta, int64_t groups);
+using GroupNormOp = Var(Tape&, Var, WeightVar, WeightVar, int64_t);  // one of the three
 
 // relu(x) = max(x, 0); NaN stays NaN.   Saves: y.   Domain: the derivative at 0 is taken as 0.
 Var relu(Tape& tape, Var x);

@@ -339,7 +339,7 @@ void ConvWeights::weight_gradient(const T* in, const T* dy, T* dw, bool accumula
                                 s.stride * s.channels,
                                 s.stride * impl_->padded_w() * s.channels,
                                 s.outputs};
-      direct().weight_gradient(conv, in, dy, accumulate, dw);
+      direct().weight_gradient(conv, in, dy, dw, accumulate);
       return;
     }
   }

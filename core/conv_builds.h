@@ -39,8 +39,8 @@ struct DirectKernels {
                int64_t in_stride, int64_t out_stride, float* panels);
   // bias [out_channels], or null for zeros.
   void (*gather)(const GatherConv& conv, const float* in, const float* panels, const float* bias, float* out);
-  void (*weight_gradient)(const WeightGradient& conv, const float* in, const float* dy, bool accumulate,
-                          float* dw);
+  void (*weight_gradient)(const WeightGradient& conv, const float* in, const float* dy, float* dw,
+                          bool accumulate);
 };
 
 // ---------------------------------------------------------------- Winograd: core/isa/conv_winograd.cpp

@@ -9,7 +9,8 @@
 namespace pergrad {
 namespace {
 
-// Activations of one thread should stay in its second-level cache (1 MB on the machines measured).
+// Activations of one thread should stay in its second-level cache (1 MB on the machines measured). Counted
+// are the values on the tape; bordered copies for convolutions come on top.
 constexpr size_t kBytesPerPass = size_t{1} << 20;
 
 // Views of row n up to the last that counts: the places of a row with fewer views than V have weight 0.

@@ -29,8 +29,8 @@ void Conv::prepare(WeightTape& weights) {
 }
 
 GroupNormLayer::GroupNormLayer(Parameters& parameters, const std::string& name, int64_t channels,
-                               int64_t groups, bool then_relu)
-    : parameters_(parameters), groups_(groups), then_relu_(then_relu) {
+                               int64_t groups, GroupNormOp* op)
+    : parameters_(parameters), groups_(groups), op_(op) {
   PG_CHECK(groups > 0 && channels % groups == 0, name, ": groups: ", groups, " do not divide ", channels,
            " channels");
   scale_ = parameters.declare(name + ".weight", {channels}, Init::constant(1));

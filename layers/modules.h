@@ -34,25 +34,19 @@ class Conv : public Module {
   WeightVar bias_var_;
 };
 
-// Group norm with scale and shift, and the ReLU behind it if `then_relu`.   Parameters: NAME.weight [C] (1),
+// Group norm with scale and shift; `op`: with a ReLU before or behind it.   Parameters: NAME.weight [C] (1),
 // NAME.bias [C] (0).
 class GroupNormLayer : public Module {
  public:
   GroupNormLayer(Parameters& parameters, const std::string& name, int64_t channels, int64_t groups,
-                 bool then_relu = false);
+                 GroupNormOp* op = group_norm);
   void prepare(WeightTape& weights) override;
-  Var forward(Tape& tape, Var x) const override {
-    return (then_relu_ ? group_norm_relu : group_norm)(tape, x, scale_var_, shift_var_, groups_);
-  }
-  // Of relu(x).
-  Var forward_after_relu(Tape& tape, Var x) const {
-    return relu_group_norm(tape, x, scale_var_, shift_var_, groups_);
-  }
+  Var forward(Tape& tape, Var x) const override { return op_(tape, x, scale_var_, shift_var_, groups_); }
 
  private:
   const Parameters& parameters_;
   int64_t groups_;
-  bool then_relu_;
+  GroupNormOp* op_;
   ParameterId scale_, shift_;
   WeightVar scale_var_, shift_var_;
 };

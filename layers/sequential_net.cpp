@@ -83,8 +83,8 @@ ModulePtr sequential_net(Parameters& parameters, const ModelSettings& settings, 
       learns = true;
     } else if (line.word == "group_norm") {
       const bool then_relu = i + 1 < lines.size() && lines[i + 1] == "relu";  // both in one pass
-      net->push(
-          std::make_unique<GroupNormLayer>(parameters, name, shape.channels, line.take_number(), then_relu));
+      net->push(std::make_unique<GroupNormLayer>(parameters, name, shape.channels, line.take_number(),
+                                                 then_relu ? group_norm_relu : group_norm));
       i += then_relu;
       learns = true;
     } else if (line.word == "relu") {

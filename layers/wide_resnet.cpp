@@ -11,14 +11,12 @@ namespace {
 class ReluNorm : public Module {
  public:
   ReluNorm(Parameters& parameters, const std::string& name, int64_t channels, const ModelSettings& settings) {
-    if (settings.norm != "none") norm_.emplace(parameters, name, channels, settings.groups);
+    if (settings.norm != "none") norm_.emplace(parameters, name, channels, settings.groups, relu_group_norm);
   }
   void prepare(WeightTape& weights) override {
     if (norm_) norm_->prepare(weights);
   }
-  Var forward(Tape& tape, Var x) const override {
-    return norm_ ? norm_->forward_after_relu(tape, x) : relu(tape, x);
-  }
+  Var forward(Tape& tape, Var x) const override { return norm_ ? norm_->forward(tape, x) : relu(tape, x); }
 
  private:
   std::optional<GroupNormLayer> norm_;

@@ -13,6 +13,15 @@ namespace {
 
 [[gnu::always_inline]] inline Vec positive(Vec v) { return v < 0 ? Vec{} : v; }  // NaN stays NaN
 
+// a b + c, rounded as vectors do it in this build: what is left over for single numbers gets the same bits.
+[[gnu::always_inline]] inline float multiply_add(float a, float b, float c) {
+#if defined(__FMA__)
+  return __builtin_fmaf(a, b, c);
+#else
+  return a * b + c;
+#endif
+}
+
 using Half [[gnu::vector_size(kLanes * 2)]] = float;  // of a Vec: as many numbers as doubles fill a register
 using Doubles [[gnu::vector_size(kLanes * 4)]] = double;
 using LooseDoubles [[gnu::vector_size(kLanes * 4), gnu::aligned(8), gnu::may_alias]] = double;  // in memory
@@ -39,7 +48,7 @@ template <int kSums, int kN, int kChains, class F>
 [[gnu::always_inline]] inline void add_sums_of_run(int64_t first, int64_t last, int64_t c, const F& f,
                                                    double (*total)[kIsaMaxChannels]) {
   Vec sum[kChains][kSums][kN] = {};
-  const auto add = [&](int64_t p, Vec(&chain)[kSums][kN]) [[gnu::always_inline]] {
+  const auto add = [&](int64_t p, Vec(&chain)[kSums][kN]) __attribute__((always_inline)) {
 #pragma GCC unroll 4
     for (int v = 0; v < kN; ++v) {
       Vec terms[kSums];
@@ -97,7 +106,7 @@ void forward(const NormImage& image, const float* x, const float* gamma, const f
              double* mean, double* rstd) {
   const int64_t channels = image.channels, width = channels / image.groups;
   const double count = static_cast<double>(image.pixels * width);
-  const auto value = [&](int64_t p, int64_t c) {
+  const auto value = [&](int64_t p, int64_t c) __attribute__((always_inline)) {
     const Vec v = load(x + p * channels + c);
     return kRelu == NormRelu::before ? positive(v) : v;
   };
@@ -105,7 +114,9 @@ void forward(const NormImage& image, const float* x, const float* gamma, const f
   zero_sums(channels, total);
   float centre[kIsaMaxChannels];
   add_run_sums<1>(
-      image, [&](int64_t p, int64_t c, Vec* terms) { terms[0] = value(p, c); }, total);
+      image,
+      [&](int64_t p, int64_t c, Vec * terms) __attribute__((always_inline)) { terms[0] = value(p, c); },
+      total);
   for (int64_t g = 0; g < image.groups; ++g) {
     double sum = 0;
     for (int64_t c = g * width; c < (g + 1) * width; ++c) sum += total[0][c];
@@ -115,7 +126,7 @@ void forward(const NormImage& image, const float* x, const float* gamma, const f
   }
   add_run_sums<1>(
       image,
-      [&](int64_t p, int64_t c, Vec* terms) {
+      [&](int64_t p, int64_t c, Vec * terms) __attribute__((always_inline)) {
         const Vec v = value(p, c) - load(centre + c);
         terms[0] = v * v;
       },
@@ -148,25 +159,25 @@ void backward(const NormImage& image, const float* x, const float* dy, const flo
               float* dbeta) {
   const int64_t channels = image.channels, width = channels / image.groups;
   const double count = static_cast<double>(image.pixels * width);
-  const auto value = [&](int64_t p, int64_t c) {
+  const auto value = [&](int64_t p, int64_t c) __attribute__((always_inline)) {
     const Vec v = load(x + p * channels + c);
     return kRelu == NormRelu::before ? positive(v) : v;
   };
   float scale[kIsaMaxChannels], shift[kIsaMaxChannels];
   if (kRelu == NormRelu::after) scale_and_shift(image, gamma, beta, mean, rstd, scale, shift);
-  const auto arriving = [&](int64_t p, int64_t c, Vec v) {
+  const auto arriving = [&](int64_t p, int64_t c, Vec v) __attribute__((always_inline)) {
     const Vec g = load(dy + p * channels + c);
     if constexpr (kRelu == NormRelu::after) return v * load(scale + c) + load(shift + c) > 0 ? g : Vec{};
     return g;
   };
-  double total[2][kIsaMaxChannels];  // of dy, of dy (x - mean)
+  double total[2][kIsaMaxChannels];  // of what arrives at the norm, of that times (x - mean)
   zero_sums(channels, total);
   float centre[kIsaMaxChannels];
   for (int64_t g = 0; g < image.groups; ++g)
     for (int64_t c = g * width; c < (g + 1) * width; ++c) centre[c] = static_cast<float>(mean[g]);
   add_run_sums<2>(
       image,
-      [&](int64_t p, int64_t c, Vec* terms) {
+      [&](int64_t p, int64_t c, Vec * terms) __attribute__((always_inline)) {
         const Vec v = value(p, c), g = arriving(p, c, v);
         terms[0] = g;
         terms[1] = g * (v - load(centre + c));
@@ -248,7 +259,7 @@ void add_columns(const float* g, int64_t rows, int64_t columns, float* sum) {
 // Few outputs vector by vector, whose factors stay in registers; many along memory.
 void project(float* g, const float* u, int64_t fan_in, int64_t outputs, const float* factor,
              const float* mean, const float* along) {
-  const auto one = [&](int64_t at, Vec by, Vec less, Vec times) {
+  const auto one = [&](int64_t at, Vec by, Vec less, Vec times) __attribute__((always_inline)) {
     store(g + at, by * (load(g + at) - less - load(u + at) * times));
   };
   if (outputs < 4 * 16) {
@@ -271,7 +282,8 @@ template <int kCount>
   constexpr int kWide = 16, kChains = 4, kN = kWide / kLanes;
   Vec sum[kCount][kChains][kN] = {};
   // kWide features from `in`, the weights of label l from column + l * step.
-  const auto add = [&](const float* in, const float* column, int64_t step, int chain) [[gnu::always_inline]] {
+  const auto add = [&](const float* in, const float* column, int64_t step, int chain)
+      __attribute__((always_inline)) {
 #pragma GCC unroll 4
     for (int i = 0; i < kN; ++i) {
       const Vec some = load(in + i * kLanes);
@@ -335,7 +347,7 @@ void outer_products_of(const float* x, const float* g, int64_t views, int64_t fe
     for (; f + kLanes <= features; f += kLanes, dw += kLabels * kLanes) {
       const Vec some = load(x + f);
 #pragma GCC unroll 16
-      for (int l = 0; l < kLabels; ++l) store(dw + l * kLanes, permuted(some, from[l]) * by[l]);
+      for (int l = 0; l < kLabels; ++l) store(dw + l * kLanes, Vec{} + permuted(some, from[l]) * by[l]);
     }
   }
   for (; f + kLanes <= features; f += kLanes, dw += labels * kLanes)
@@ -347,8 +359,9 @@ void outer_products_of(const float* x, const float* g, int64_t views, int64_t fe
     }
   for (; f < features; ++f, dw += labels)
     for (int64_t l = 0; l < labels; ++l) {
-      dw[l] = 0;
-      for (int64_t v = 0; v < views; ++v) dw[l] += x[v * features + f] * g[v * labels + l];
+      float sum = 0;
+      for (int64_t v = 0; v < views; ++v) sum = multiply_add(x[v * features + f], g[v * labels + l], sum);
+      dw[l] = sum;
     }
 }
 void outer_products(const float* x, const float* g, int64_t views, int64_t features, int64_t labels,
@@ -370,7 +383,7 @@ void classify_backward(const float* g, const float* transposed_w, int64_t views,
     }
     for (; f < features; ++f) {
       float sum = 0;
-      for (int64_t l = 0; l < labels; ++l) sum += g[l] * transposed_w[l * features + f];
+      for (int64_t l = 0; l < labels; ++l) sum = multiply_add(g[l], transposed_w[l * features + f], sum);
       dx[f] = sum;
     }
   }

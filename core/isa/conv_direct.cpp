@@ -1,8 +1,8 @@
 // Direct convolution, channels last: any kernel, any stride. One source, built for three instruction sets
 // (PG_ISA).
 //
-// A tile keeps kTile pixels x kWidth outputs in registers and walks taps and input channels once; a
-// weight-gradient tile keeps kTile rows x kWidth columns of dw and walks pixels.
+// A tile keeps kTile pixels x kWidth outputs (or kTall x kLanes) in registers and walks taps and input
+// channels once; a weight-gradient tile keeps kTile rows x kWidth columns of dw and walks pixels.
 #include "core/conv_builds.h"
 #include "core/cpu.h"
 #include "core/isa/tiles.h"
@@ -58,7 +58,7 @@ void gather(const GatherConv& conv, const float* in, const float* panels, const 
 // Rows [r, r + kRows) and kNv vectors of columns of dw, over the pixels of `lines` output rows.
 template <int kRows, int kNv>
 [[gnu::always_inline]] inline void weight_tile(const WeightGradient& conv, int64_t r, const float* in,
-                                               const float* dy, int64_t lines, bool accumulate, float* dw) {
+                                               const float* dy, int64_t lines, float* dw, bool accumulate) {
   const int64_t channels = conv.out_channels;
   Vec sum[kRows][kNv] = {};
   if (accumulate)
@@ -73,8 +73,8 @@ template <int kRows, int kNv>
     for (int v = 0; v < kNv; ++v) store(dw + (r + m) * channels + v * kLanes, sum[m][v]);
 }
 
-void weight_gradient(const WeightGradient& conv, const float* in, const float* dy, bool accumulate,
-                     float* dw) {
+void weight_gradient(const WeightGradient& conv, const float* in, const float* dy, float* dw,
+                     bool accumulate) {
   // Bands of output rows whose input stays in the first-level cache; small images in one piece.
   const int64_t band = conv.out_h <= 8 ? conv.out_h : 4;
   for (int64_t y = 0; y < conv.out_h; y += band) {
@@ -85,10 +85,10 @@ void weight_gradient(const WeightGradient& conv, const float* in, const float* d
       const bool add = accumulate || y > 0;
       int64_t r = 0;
       for (; r + kTile <= conv.rows; r += kTile)
-        weight_tile<kTile, kNv>(conv, r, in_band, dy_band + n, lines, add, dw + n);
+        weight_tile<kTile, kNv>(conv, r, in_band, dy_band + n, lines, dw + n, add);
       for (; r + 2 <= conv.rows; r += 2)
-        weight_tile<2, kNv>(conv, r, in_band, dy_band + n, lines, add, dw + n);
-      for (; r < conv.rows; ++r) weight_tile<1, kNv>(conv, r, in_band, dy_band + n, lines, add, dw + n);
+        weight_tile<2, kNv>(conv, r, in_band, dy_band + n, lines, dw + n, add);
+      for (; r < conv.rows; ++r) weight_tile<1, kNv>(conv, r, in_band, dy_band + n, lines, dw + n, add);
     });
   }
 }

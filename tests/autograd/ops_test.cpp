@@ -1,9 +1,11 @@
 // The ops one by one: known answers from the formulas, edges of the domain, and messages about shapes.
 #include "autograd/ops.h"
 #include "tests/support/compare.h"
+#include "tests/support/tolerance.h"
 
 #include <gtest/gtest.h>
 
+#include <cmath>
 #include <limits>
 
 namespace pergrad::test {
@@ -77,6 +79,48 @@ TEST(GroupNorm, OfTwoPixelsIsPlusAndMinusOne) {
   EXPECT_NEAR(got[2], r, 1e-14);
   EXPECT_NEAR(got[1], 5 - 10 * s, 1e-13);
   EXPECT_NEAR(got[3], 5 + 10 * s, 1e-13);
+}
+
+// group_norm_relu is relu(group_norm): the same bits forward, the same gradients; also of a channel that is
+// zero everywhere (a ReLU's slope there is 0), and of numbers that are none. By vectors and by plain loops.
+TEST(GroupNorm, WithAReluBehindIsBothInTurn) {
+  for (const int64_t channels : {6, 16, 64}) {
+    SCOPED_TRACE(channels);
+    WeightTape weights;
+    const auto leaf = [&](uint64_t seed) {
+      const Tensor values = random_tensor({channels}, DType::f32, seed);
+      values.data<float>()[1] = 0;
+      return weights.leaf(values, weights.columns());
+    };
+    const WeightVar gamma = leaf(1), beta = leaf(2);
+    const Tensor image = random_tensor({1, 2, 5, 3, channels}, DType::f32, 3);
+    const auto run = [&](const auto& op, const Tensor& x, Tensor& y, Tensor& dx) {
+      Workspace workspace;
+      const Tensor slab = Tensor::zeros({1, weights.columns()}, DType::f32);
+      WeightSlots slots(weights, slab, workspace);
+      Tape tape(weights, &slots, workspace);
+      const Var in = tape.input(x, true), out = op(tape, in);
+      y = tape.value(out);
+      const Tensor targets = random_tensor({1, 2, channels}, DType::f32, 4),
+                   shares = Tensor::of<float>({1, 2}, std::vector<float>{0.25f, 0.75f});
+      tape.backward(soft_cross_entropy(tape, mean_pool(tape, out), targets, shares));
+      slots.finish();
+      dx = tape.gradient(in);
+      return slab;
+    };
+    const auto fused = [&](Tape& tape, Var x) { return group_norm_relu(tape, x, gamma, beta, 2); };
+    const auto in_turn = [&](Tape& tape, Var x) { return relu(tape, group_norm(tape, x, gamma, beta, 2)); };
+    Tensor y, dx, wanted_y, wanted_dx;
+    const Tensor slab = run(fused, image, y, dx), wanted_slab = run(in_turn, image, wanted_y, wanted_dx);
+    EXPECT_TRUE(same_bits(y, wanted_y));
+    EXPECT_LE(normalised_error(dx, wanted_dx), kFloatOpTolerance);
+    EXPECT_LE(normalised_error(slab, wanted_slab), kFloatOpTolerance);
+    for (int64_t at = 1; at < y.size(); at += channels) EXPECT_EQ(y.data<float>()[at], 0);
+    image.data<float>()[7] = std::nanf("");
+    run(fused, image, y, dx);
+    run(in_turn, image, wanted_y, wanted_dx);
+    EXPECT_TRUE(same_bits(y, wanted_y));
+  }
 }
 
 TEST(GroupNorm, KeepsTheContrastOfABrightImageInFloat) {

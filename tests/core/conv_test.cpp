@@ -242,7 +242,7 @@ TEST(ConvBuilds, WeightGradientDoesWhatItsContractSays) {
       SCOPED_TRACE(concat(build.name, " rows ", rows, " pixels ", out_h, 'x', out_w, " out ", channels));
       Guarded<float> dw(rows * channels);
       std::copy_n(before.data<float>(), before.size(), dw.data());
-      build.kernels.weight_gradient(conv, in.data<float>(), dy.data<float>(), accumulate, dw.data());
+      build.kernels.weight_gradient(conv, in.data<float>(), dy.data<float>(), dw.data(), accumulate);
       EXPECT_TRUE(dw.intact());
       EXPECT_LE(normalised_error(as_tensor(dw.values()), wanted), kFloatOpTolerance);
       if (!build.fused) continue;
