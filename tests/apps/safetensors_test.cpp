@@ -15,7 +15,7 @@ using testing::HasSubstr;
 using testing::ThrowsMessage;
 
 // A file with this header and so many bytes of data.
-std::string file_of(std::string header, size_t data, std::optional<uint64_t> claimed = {}) {
+std::string file_of(const std::string& header, size_t data, std::optional<uint64_t> claimed = {}) {
   const uint64_t length = claimed.value_or(header.size());
   std::string out(8, '\0');
   std::memcpy(out.data(), &length, 8);
@@ -71,7 +71,7 @@ TEST(Safetensors, Empty) {
 }
 
 TEST(Safetensors, RefusesToWrite) {
-  const auto write = [](std::vector<NamedArray> arrays, const std::string& text = "") {
+  const auto write = [](const std::vector<NamedArray>& arrays, const std::string& text = "") {
     return [=] { (void)safetensors_bytes(arrays, {{"t", text}}); };
   };
   EXPECT_THAT(write({{"a", ArrayType::f32, {2}, "1234"}}),

@@ -132,7 +132,7 @@ AugmentSettings dp_mix(int64_t base, int64_t mix, int64_t pool) {
 
 // A private black image with label 0 and a pool of one white image with label 1: each mix says its lambda.
 Views black_and_white(AugmentSettings s, uint64_t stream, ImageShape shape = {8, 8, 1}) {
-  static const auto make = [](ImageShape sh, std::vector<uint8_t> bytes) {
+  static const auto make = [](ImageShape sh, const std::vector<uint8_t>& bytes) {
     return solid_images(bytes, sh, 2);
   };
   const Dataset data = make(shape, {0, 0});

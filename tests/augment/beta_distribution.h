@@ -18,7 +18,7 @@ inline double beta_distribution(double a, double x) {
       a * std::log(x) + a * std::log1p(-x) - std::log(a) - 2 * std::lgamma(a) + std::lgamma(2 * a);
   double f = 1, c = 1, d = 0;
   for (int i = 0; i < 10000; ++i) {
-    const double m = i / 2;
+    const double m = std::floor(0.5 * i);
     double term = 1;
     if (i > 0 && i % 2 == 0) term = m * (a - m) * x / ((a + 2 * m - 1) * (a + 2 * m));
     if (i % 2 == 1) term = -(a + m) * (2 * a + m) * x / ((a + 2 * m) * (a + 2 * m + 1));

@@ -96,7 +96,7 @@ TEST(GroupNorm, WithAReluBehindIsBothInTurn) {
     const Tensor image = random_tensor({1, 2, 5, 3, channels}, DType::f32, 3);
     const auto run = [&](const auto& op, const Tensor& x, Tensor& y, Tensor& dx) {
       Workspace workspace;
-      const Tensor slab = Tensor::zeros({1, weights.columns()}, DType::f32);
+      Tensor slab = Tensor::zeros({1, weights.columns()}, DType::f32);
       WeightSlots slots(weights, slab, workspace);
       Tape tape(weights, &slots, workspace);
       const Var in = tape.input(x, true), out = op(tape, in);

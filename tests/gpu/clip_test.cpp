@@ -8,6 +8,7 @@
 #include "dp/gpu_kernels.h"
 #include "dp/nonprivate.h"
 
+#include <bit>
 #include <cfloat>
 #include <cstring>
 #include <limits>
@@ -248,7 +249,8 @@ TEST_P(GpuArithmetic, IsThatOfTheProcessor) {
     for (int64_t r = 0; r < test::Arithmetic::kResults; ++r) {
       const int64_t at = i * test::Arithmetic::kResults + r;
       const double a = out.data<double>()[at], b = expected.data<double>()[at];
-      ASSERT_TRUE(std::memcmp(&a, &b, 8) == 0 || (std::isnan(a) && std::isnan(b)))
+      ASSERT_TRUE(std::bit_cast<uint64_t>(a) == std::bit_cast<uint64_t>(b) ||
+                  (std::isnan(a) && std::isnan(b)))
           << "result " << r << " of " << x.data<double>()[i] << ", " << y.data<double>()[i];
     }
   }

@@ -13,7 +13,7 @@ using Way = GpuConvSettings::WeightGradient;
 
 // Floats that bf16 holds exactly.
 Tensor bf16_random(Shape shape, uint64_t seed) {
-  const Tensor t = random_tensor(std::move(shape), DType::f32, seed);
+  Tensor t = random_tensor(std::move(shape), DType::f32, seed);
   for (float& v : t.values<float>()) v = to_float(to_bf16(v));
   return t;
 }

@@ -13,7 +13,7 @@ namespace {
 class GpuSmall : public GpuTest {};
 
 Tensor ramp(int64_t n) {
-  const Tensor t = Tensor::empty({n}, DType::f32);
+  Tensor t = Tensor::empty({n}, DType::f32);
   for (int64_t i = 0; i < n; ++i) t.data<float>()[i] = static_cast<float>(i) - 3.5f;
   return t;
 }
@@ -122,7 +122,7 @@ TEST_P(GpuSmall, GemmsAgreeWithLoops) {
                  b32 = random_tensor({kBatch, kK, kN}, DType::f32, 2);
     const auto as = [&](const Tensor& t) {
       if (type == DType::f32) return t.clone();
-      const Tensor out = Tensor::empty(t.shape(), DType::bf16);
+      Tensor out = Tensor::empty(t.shape(), DType::bf16);
       for (int64_t i = 0; i < t.size(); ++i) out.data<bf16>()[i] = to_bf16(t.data<float>()[i]);
       return out;
     };

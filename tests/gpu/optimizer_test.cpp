@@ -22,7 +22,7 @@ Parameters parameters_on(Device device) {
 
 // From the smallest numbers to those whose square is infinite, and both zeros.
 Tensor gradient_of_step(int64_t step) {
-  const Tensor g = random_tensor({kSize}, DType::f32, static_cast<uint64_t>(step));
+  Tensor g = random_tensor({kSize}, DType::f32, static_cast<uint64_t>(step));
   for (int64_t i = 0; i < kSize; i += 3)
     g.data<float>()[i] *= std::ldexp(1.0f, static_cast<int>(i % 47) - 44);
   g.data<float>()[0] = 0.0f;

@@ -166,7 +166,7 @@ TEST(Clip, SumsOfSumsAreTheSumOfAll) {
   clip_and_sum(rows_of({rows.begin(), rows.begin() + 4}), plan, total);
   clip_and_sum(rows_of({rows.begin() + 4, rows.end()}), plan, more);
   total.add(std::move(more), plan);
-  EXPECT_EQ(more.parameters(), 0);  // used up
+  EXPECT_EQ(more.parameters(), 0);  // used up   NOLINT(bugprone-use-after-move)
   EXPECT_TRUE(std::ranges::equal(total.nonprivate_values(), clipped(plan, rows)));
 }
 

@@ -89,7 +89,7 @@ TEST(ByHand, EveryEntryOfEveryExampleInDouble) {
 
 // The rows by hand as one array [P] in the order of the layout.
 Tensor flat_row(const Model& model, const by_hand::Named& gradient) {
-  const Tensor flat = Tensor::zeros({model.parameters().size()}, DType::f64);
+  Tensor flat = Tensor::zeros({model.parameters().size()}, DType::f64);
   for (const auto& entry : model.parameters().layout().entries) {
     const by_hand::Numbers& g = gradient.at(entry.name);
     std::copy(g.begin(), g.end(), flat.data<double>() + entry.begin);

@@ -31,8 +31,12 @@ struct Image {
   Numbers v;
   Image() = default;
   Image(int h, int w, int c) : height(h), width(w), channels(c), v(static_cast<size_t>(h * w * c)) {}
-  double& at(int y, int x, int c) { return v[static_cast<size_t>((y * width + x) * channels + c)]; }
-  double at(int y, int x, int c) const { return v[static_cast<size_t>((y * width + x) * channels + c)]; }
+  size_t place(int y, int x, int c) const {
+    const int at = (y * width + x) * channels + c;
+    return static_cast<size_t>(at);
+  }
+  double& at(int y, int x, int c) { return v[place(y, x, c)]; }
+  double at(int y, int x, int c) const { return v[place(y, x, c)]; }
 };
 
 inline Image like(const Image& x) { return {x.height, x.width, x.channels}; }
@@ -138,7 +142,7 @@ struct Channel {
 
 inline Channel channel_of(const Numbers& w, size_t o, size_t outputs) {
   Channel c;
-  const double fan_in = static_cast<double>(w.size() / outputs);
+  const auto fan_in = static_cast<double>(w.size()) / static_cast<double>(outputs);
   for (size_t i = o; i < w.size(); i += outputs) c.mean += w[i] / fan_in;
   for (size_t i = o; i < w.size(); i += outputs) c.squares += (w[i] - c.mean) * (w[i] - c.mean);
   c.spread = std::sqrt(std::max(c.squares, 1e-4));
@@ -157,7 +161,7 @@ inline Numbers standardize_forward(const Numbers& w, const Numbers& gain) {
 inline void standardize_backward(const Numbers& w, const Numbers& gain, const Numbers& dout, Numbers& dw,
                                  Numbers& dgain) {
   const size_t outputs = gain.size();
-  const double fan_in = static_cast<double>(w.size() / outputs);
+  const auto fan_in = static_cast<double>(w.size()) / static_cast<double>(outputs);
   for (size_t o = 0; o < outputs; ++o) {
     const Channel c = channel_of(w, o, outputs);
     double dspread = 0;
@@ -185,7 +189,8 @@ struct Convolution {
 
   int size(int n) const { return (n + 2 * pad - kernel) / stride + 1; }
   size_t weight(int r, int q, int c, int o) const {
-    return static_cast<size_t>(((r * kernel + q) * inputs + c) * outputs + o);
+    const int at = ((r * kernel + q) * inputs + c) * outputs + o;
+    return static_cast<size_t>(at);
   }
   // Calls f(i, j, y, x, r, q) for each output pixel (i, j) and each tap (r, q) that hits the image, at (y,
   // x).

@@ -101,14 +101,14 @@ CaseRun run_case(const OpCase& c, const CaseData& data, GuardedWorkspace* guards
 }
 
 Tensor in_bf16(const Tensor& t) {
-  const Tensor out = Tensor::empty(t.shape(), DType::bf16);
+  Tensor out = Tensor::empty(t.shape(), DType::bf16);
   for (int64_t i = 0; i < t.size(); ++i) out.data<bf16>()[i] = to_bf16(t.data<float>()[i]);
   return out;
 }
 Tensor in_float(const Tensor& t) {
-  const Tensor host = t.to(Device{});
+  Tensor host = t.to(Device{});
   if (host.dtype() == DType::f32) return host;
-  const Tensor out = Tensor::empty(host.shape(), DType::f32);
+  Tensor out = Tensor::empty(host.shape(), DType::f32);
   for (int64_t i = 0; i < host.size(); ++i) out.data<float>()[i] = to_float(host.data<bf16>()[i]);
   return out;
 }
