@@ -234,7 +234,7 @@ def small_rows():
 def tenth_rows():
     """Table 2 in small: a tenth of the images, of the batch and of the noise, so that the noise on the mean gradient is
     that of 800 steps on all of CIFAR-10 at epsilon 8 (noise multiplier 1.58), and images are seen as often. With a tenth
-    of the noise per image its own epsilon is in the hundreds: a rehearsal."""
+    of the noise its own epsilon is above a thousand: a rehearsal."""
     sections = {"data": {"train_limit": 5000, "validation": 5000, "examples": 5000},
                 "model": {"depth": 10, "width": 1},
                 "privacy": {"epsilon": None, "noise_multiplier": 0.1585},

@@ -80,7 +80,7 @@ template <int kSums, class F>
   constexpr int kN = 4, kChains = 4;
   for (int64_t first = 0; first < image.pixels; first += kNormRun) {
     const int64_t last = first + kNormRun < image.pixels ? first + kNormRun : image.pixels;
-    if (image.channels % (kN * 16) == 0)  // of the widest build
+    if (image.channels % (kN * kIsaChannels) == 0)
       for (int64_t c = 0; c < image.channels; c += kN * kLanes)
         add_sums_of_run<kSums, kN, 1>(first, last, c, f, total);
     else
@@ -99,6 +99,19 @@ void scale_and_shift(const NormImage& image, const float* gamma, const float* be
       scale[c] = static_cast<float>(by);
       shift[c] = static_cast<float>(static_cast<double>(beta[c]) - mean[g] * by);
     }
+}
+
+// f.operator()<relu>().
+template <class F>
+void with_relu(NormRelu relu, const F& f) {
+  switch (relu) {
+    case NormRelu::none:
+      return f.template operator()<NormRelu::none>();
+    case NormRelu::before:
+      return f.template operator()<NormRelu::before>();
+    case NormRelu::after:
+      return f.template operator()<NormRelu::after>();
+  }
 }
 
 template <NormRelu kRelu>
@@ -147,10 +160,7 @@ void forward(const NormImage& image, const float* x, const float* gamma, const f
 
 void group_norm(const NormImage& image, const float* x, const float* gamma, const float* beta, float* y,
                 double* mean, double* rstd) {
-  const auto of_image = image.relu == NormRelu::before  ? forward<NormRelu::before>
-                        : image.relu == NormRelu::after ? forward<NormRelu::after>
-                                                        : forward<NormRelu::none>;
-  of_image(image, x, gamma, beta, y, mean, rstd);
+  with_relu(image.relu, [&]<NormRelu kRelu>() { forward<kRelu>(image, x, gamma, beta, y, mean, rstd); });
 }
 
 template <NormRelu kRelu>
@@ -218,10 +228,9 @@ void backward(const NormImage& image, const float* x, const float* dy, const flo
 void group_norm_backward(const NormImage& image, const float* x, const float* dy, const float* more,
                          const float* gamma, const float* beta, const double* mean, const double* rstd,
                          float* dx, float* dgamma, float* dbeta) {
-  const auto of_image = image.relu == NormRelu::before  ? backward<NormRelu::before>
-                        : image.relu == NormRelu::after ? backward<NormRelu::after>
-                                                        : backward<NormRelu::none>;
-  of_image(image, x, dy, more, gamma, beta, mean, rstd, dx, dgamma, dbeta);
+  with_relu(image.relu, [&]<NormRelu kRelu>() {
+    backward<kRelu>(image, x, dy, more, gamma, beta, mean, rstd, dx, dgamma, dbeta);
+  });
 }
 
 // Along memory: both tensors may be too large for any cache.
@@ -262,7 +271,7 @@ void project(float* g, const float* u, int64_t fan_in, int64_t outputs, const fl
   const auto one = [&](int64_t at, Vec by, Vec less, Vec times) __attribute__((always_inline)) {
     store(g + at, by * (load(g + at) - less - load(u + at) * times));
   };
-  if (outputs < 4 * 16) {
+  if (outputs < 4 * kIsaChannels) {
     for (int64_t o = 0; o < outputs; o += kLanes) {
       const Vec by = load(factor + o), less = load(mean + o), times = load(along + o);
       for (int64_t at = o; at < fan_in * outputs; at += outputs) one(at, by, less, times);

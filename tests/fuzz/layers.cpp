@@ -12,6 +12,7 @@ std::vector<std::string> seeds() {
       "conv 16 k5 s2 p2\ngroup_norm 4\nrelu\nconv 32 k3 s2 p1\ngroup_norm 4\nrelu\nclassifier",
       "conv 8 s2 p1\ngroup_norm 4\nrelu\nmax_pool 2 s1\nconv 6\ntanh\naverage_pool 2\nlinear 9\nclassifier",
       "conv 4\nmean_pool\nclassifier",
+      "linear 12\nrelu\nclassifier",
       "linear 3\ntanh\nclassifier",
       "conv 9223372036854775807 k3\nclassifier",
       "conv 4 k3 s1 p9223372036854775807\nclassifier",
