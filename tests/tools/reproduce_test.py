@@ -109,6 +109,31 @@ class Reproduce(unittest.TestCase):
         self.assertEqual(self.run_tool("own/small_one").returncode, 0)
         self.assertEqual(self.results()[0], stopped)
 
+    def test_missing_leaves_out_what_the_table_has(self):
+        copy = str(self.root / "data/copy/toy-jpeg")
+        self.assertEqual(self.run_tool("own/small_one", "--data", f"cifar10={copy}").returncode, 0)
+        done = self.run_tool("own/small_one", "--missing")  # of the copy does not count
+        self.assertNotIn("in the table", done.stderr)
+        before = self.results()
+        self.assertEqual([r["data"] for r in before], ["toy", "toy-jpeg"])
+        shutil.rmtree(self.root / "runs")  # as in a clone of the results
+        done = self.run_tool("own/small_one", "--seeds", "1,2", "--missing")
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertIn("own/small_one, seed 1: in the table", done.stderr)
+        self.assertEqual([(r["data"], r["seed"]) for r in self.results()],
+                         [("toy", 1), ("toy", 2), ("toy-jpeg", 1)])
+        self.assertEqual([r for r in self.results() if r["seed"] == 1], before)
+        self.assertFalse((self.root / "runs/reproduce/own/small_one/seed-1").exists())
+        done = self.run_tool("own/small_one", "--missing", "--simulate", "10")  # another batch
+        self.assertNotIn("in the table", done.stderr)
+        self.assertEqual(len(self.results()), 4)
+        rows = self.root / "tools/recipes.py"
+        rows.write_text(rows.read_text().replace('"learning_rate": 1.0', '"learning_rate": 0.5'))
+        self.assertEqual(self.run_tool("--write-configs").returncode, 0)
+        done = self.run_tool("own/small_one", "--missing", "--runs", str(self.root / "anew"))
+        self.assertNotIn("in the table", done.stderr)
+        self.assertNotEqual(self.results(), before)
+
     def test_a_row_that_has_not_run_says_so(self):
         self.assertEqual(self.run_tool("--table").returncode, 0)
         self.assertEqual(self.table().count("| not run |"), 4)
