@@ -149,7 +149,7 @@ BenchResult export_step(const Config& config, const std::filesystem::path& file,
   // Chunk after chunk, so that views come in the order of the examples; within one all threads work.
   const dp::ClippedSum sum = dp::clipped_sum(batch.units, views, side.compute->gradients(), plan, 0,
                                              side.plan.chunk_rows, CpuExec{1});
-  const double unit = std::ldexp(sum.clip_norm(), -sum.grid_bits());
+  const double unit = std::ldexp(plan->clip_norm, -plan->grid_bits);
   std::vector<double> clipped;
   for (const int64_t v : sum.nonprivate_values()) clipped.push_back(static_cast<double>(v) * unit);
 
@@ -165,7 +165,7 @@ BenchResult export_step(const Config& config, const std::filesystem::path& file,
   std::vector<double> sums;
   add_in_torch_layout("parameters.", parameters, parameters.host_values().data<float>(), weights, arrays);
   add_in_torch_layout("clipped_sum.", parameters, clipped.data(), sums, arrays);
-  const std::string clip_norm = fmt::format("{}", sum.clip_norm());  // the shortest text of this double
+  const std::string clip_norm = fmt::format("{}", plan->clip_norm);  // the shortest text of this double
   write_file_atomically(file, safetensors_bytes(std::move(arrays), {{"format_version", "pergrad step 1"},
                                                                     {"clip_norm", clip_norm},
                                                                     {"dtype", text_of(side.plan.precision)},
@@ -179,7 +179,7 @@ BenchResult export_step(const Config& config, const std::filesystem::path& file,
                  {"examples", n},
                  {"views", v},
                  {"dtype", text_of(side.plan.precision)},
-                 {"clip_norm", sum.clip_norm()}};
+                 {"clip_norm", plan->clip_norm}};
   result.text = fmt::format("{}: parameters, {} examples of {} views and their clipped sum, {}\n",
                             shown(file), n, v, side.model.title());
   return result;

@@ -39,13 +39,13 @@ void Budget::before_step() {
   judged_forks_ = forks;
 }
 
-void Budget::before_release(int64_t step, const std::string& tag) {
+void Budget::before_release(int64_t step, const std::string& tag, const std::string& sampler) {
   if (!ledger_.would_fork(step, tag)) return;
   const fs::path tried = file_.parent_path() / "ledger.tried.jsonl";
   fs::copy_file(file_, tried, fs::copy_options::overwrite_existing);
   try {
     dp::Ledger ledger(tried.string(), plan_);
-    ledger.append(step, parameters_, tag);
+    ledger.append(step, parameters_, tag, sampler);
     judge(tried, ledger.releases(), ledger.forks());
   } catch (...) {
     fs::remove(tried);

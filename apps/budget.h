@@ -30,7 +30,7 @@ class Budget {
   void before_step();
   // ... and, once it is known that a step would be released a second time with another sum, before that is
   // recorded or any noise is drawn. Tried on a copy of the ledger.   THROWS: PrivacyError.
-  void before_release(int64_t step, const std::string& tag);
+  void before_release(int64_t step, const std::string& tag, const std::string& sampler);
 
  private:
   dp::Phase phase_of(int64_t steps) const;  // so many steps of the plan, each released once

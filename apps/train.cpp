@@ -96,7 +96,7 @@ class Training {
       budget_.emplace(*plan_, model_.parameters().size(), config_.privacy.epsilon, *ledger_,
                       folder_.ledger());
       mechanism_->before_release = [this](int64_t step, int64_t, const std::string& tag) {
-        budget_->before_release(step, tag);
+        budget_->before_release(step, tag, mechanism_->sampler());
       };
       noise_variance =
           std::pow(plan_.value()->noise_multiplier * plan_.value()->clip_norm / plan_->divisor(), 2);

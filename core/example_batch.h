@@ -40,8 +40,6 @@ class PerExampleGradient {
     PG_CHECK(slab_.rank() == 2 && slab_.dim(0) == static_cast<int64_t>(is_real_.size()),
              "per-example gradient: slab ", to_string(slab_.shape()), " for ", is_real_.size(), " rows");
   }
-  PerExampleGradient(const PerExampleGradient&) = delete;
-  PerExampleGradient& operator=(const PerExampleGradient&) = delete;
   PerExampleGradient(PerExampleGradient&&) = default;
   PerExampleGradient& operator=(PerExampleGradient&&) = default;
 

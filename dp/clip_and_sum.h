@@ -9,14 +9,12 @@
 
 namespace pergrad::dp {
 
-// The sum of clipped rows so far: integers in units of clip_norm * 2^-grid_bits. What takes it, consumes it.
+// The sum of clipped rows so far: integers in units of clip_norm * 2^-grid_bits. Move-only.
 //   Guarantee: integers add associatively: neither order, chunks, threads nor devices can change the sum.
 class ClippedSum {
  public:
   // Zero, the sum over nobody, where the rows will be.   THROWS: Error if parameters < 1.
   ClippedSum(const Plan& plan, int64_t parameters, Device device = {});
-  ClippedSum(const ClippedSum&) = delete;
-  ClippedSum& operator=(const ClippedSum&) = delete;
   ClippedSum(ClippedSum&&) = default;
   ClippedSum& operator=(ClippedSum&&) = default;
 
@@ -25,8 +23,6 @@ class ClippedSum {
   bool made_for(const Plan& plan) const {
     return clip_norm_ == plan->clip_norm && grid_bits_ == plan->grid_bits;
   }
-  double clip_norm() const { return clip_norm_; }
-  int grid_bits() const { return grid_bits_; }
   // Adds a sum that another thread made, and uses it up. On the processor.
   //   THROWS: PrivacyError if one was made for another plan or size, or they have too many rows together.
   void add(ClippedSum&& other, const Plan& plan);

@@ -66,11 +66,10 @@ std::vector<std::string_view> verified_lines(std::string_view text, const std::s
   while (!text.empty()) {
     const size_t end = text.find('\n');
     const std::string_view line = text.substr(0, end);
-    const bool good = verifies(line, previous);
     const bool torn = end == std::string_view::npos && kStart.starts_with(line.substr(0, kStart.size())) &&
                       line.find("\"}") == std::string_view::npos;
     if (torn) break;
-    PG_CHECK_AS(PrivacyError, good, "ledger: ", path, ": line ", lines.size() + 1,
+    PG_CHECK_AS(PrivacyError, verifies(line, previous), "ledger: ", path, ": line ", lines.size() + 1,
                 " does not verify: the file was changed, or its disk is failing");
     previous = hash_of(line);
     lines.push_back(line);
@@ -158,7 +157,8 @@ void Ledger::write_line(std::string body) {
   remember(line);
 }
 
-Ledger::Receipt Ledger::append(int64_t step, int64_t parameters, std::string_view tag) {
+Ledger::Receipt Ledger::append(int64_t step, int64_t parameters, std::string_view tag,
+                               std::string_view sampler) {
   const auto known = branches_.find(concat(plan_.hash(), ' ', step, ' ', tag));
   if (known != branches_.end()) return {std::string(tag), known->second, true};
   const int64_t branch = releases_of_step_.contains(step) ? releases_of_step_.at(step) : 0;
@@ -167,7 +167,7 @@ Ledger::Receipt Ledger::append(int64_t step, int64_t parameters, std::string_vie
                     ",\"sampling_rate\":", text_of(plan_->sampling_rate), ",\"sampling_threshold\":\"",
                     plan_.threshold_text(), "\",\"units\":\"", plan_->units, "\",\"sensitivity_in_clips\":",
                     plan_.sensitivity_in_clips(), ",\"noise_std_on_grid\":", plan_.noise_std_on_grid(),
-                    ",\"parameters\":", parameters, ",\"tag\":\"", tag, "\""));
+                    ",\"parameters\":", parameters, ",\"sampler\":\"", sampler, "\",\"tag\":\"", tag, "\""));
   return {std::string(tag), branch, false};
 }
 
@@ -178,14 +178,19 @@ bool Ledger::would_fork(int64_t step, std::string_view tag) const {
 std::vector<Phase> read_ledger(const std::string& path) {
   std::vector<Phase> phases;
   const std::string text = read_file(path);
-  std::map<std::string, Phase> steps;  // "plan step" -> its releases
-  for (std::string_view line : verified_lines(text, path)) {
+  const auto lines = verified_lines(text, path);
+  const bool nameless = std::ranges::any_of(
+      lines, [](auto line) { return field(line, "type") != "plan" && field(line, "sampler").empty(); });
+  std::map<std::string, Phase> steps;  // draw -> its releases
+  for (std::string_view line : lines) {
     if (field(line, "type") == "plan") continue;
     const Phase p{
         number(line, "noise_multiplier", 1e-9, 1e9) / number(line, "sensitivity_in_clips", 1.0, 2.0),
         number(line, "sampling_rate", 0x1p-64, 1.0), 0, number(line, "parameters", 1L, 1L << 32),
         number(line, "noise_std_on_grid", 1L, INT64_MAX)};
-    ++steps.try_emplace(concat(field(line, "plan_hash"), ' ', field(line, "step")), p).first->second.releases;
+    const std::string_view sampler = nameless ? "" : field(line, "sampler");
+    const std::string draw = concat(sampler, field(line, "plan_hash"), ' ', field(line, "step"));
+    ++steps.try_emplace(draw, p).first->second.releases;
   }
   for (auto& [step, phase] : steps) {
     const int64_t k = std::exchange(phase.releases, 0);

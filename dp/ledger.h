@@ -20,9 +20,8 @@ namespace pergrad::dp {
 
 class Ledger {
  public:
-  // Creates the file, or verifies it and goes on. A header line holds the plan; another plan than the last
-  // header's starts a new phase. An incomplete last line (a crash while it was written: nothing had been
-  // released) is cut off.
+  // Creates the file, or verifies it and goes on. A header line holds the plan; another plan starts a new
+  // phase. An incomplete last line (a crash while it was written: nothing had been released) is cut off.
   //   THROWS: PrivacyError naming the line that does not verify; Error if the file cannot be opened or
   //   written, or another process has it open.
   Ledger(std::string path, const Plan& plan);
@@ -35,11 +34,12 @@ class Ledger {
     int64_t branch = 0;   // how many other releases of this step were recorded before this one
     bool replay = false;  // this very release is in the ledger already: nothing was written or charged
   };
-  // Records that `parameters` noisy numbers are about to be released for `step`; `tag` commits to them.
+  // Records that `parameters` noisy numbers are about to be released for `step`; `tag` commits to them under
+  // the run key, `sampler` names whose draw they are of.
   //   Guarantee: when it returns, the line is synced to the disk. The same (plan, step, tag) again is a
-  //   replay; the same step with anything else is a fork: a new branch, charged as a further release.
+  //   replay; the same step with anything else is a new branch, and charged: a fork of the draw, or a draw.
   //   THROWS: Error if the line could not be written: earlier lines stay, and nothing may be released.
-  Receipt append(int64_t step, int64_t parameters, std::string_view tag);
+  Receipt append(int64_t step, int64_t parameters, std::string_view tag, std::string_view sampler);
   // The step was released before, and not with this tag.
   bool would_fork(int64_t step, std::string_view tag) const;
 
@@ -47,7 +47,7 @@ class Ledger {
   const std::string& head() const { return head_; }  // hash of the last line
   bool contains(const std::string& line_hash) const { return hashes_.contains(line_hash); }
   int64_t releases() const { return static_cast<int64_t>(branches_.size()); }
-  // Releases beyond the first of each step.
+  // Releases beyond the first of each step, forks or not.
   int64_t forks() const { return releases() - static_cast<int64_t>(releases_of_step_.size()); }
 
  private:
@@ -65,8 +65,8 @@ class Ledger {
   std::map<int64_t, int64_t> releases_of_step_;
 };
 
-// Steps of equal cost. The k releases of one step, forks included, share one Poisson sample: together they
-// are one release of that sample with noise 1 / sqrt(k) of each (accountant.cpp), not k independent steps.
+// Steps of equal cost. The k releases that a sampler has of one step, forks included, share one Poisson
+// sample: together they are one release of it with noise 1 / sqrt(k) of each (accountant.cpp), not k steps.
 struct Phase {
   double noise_multiplier = 0;    // effective: noise std / sensitivity / sqrt(k)
   double sampling_rate = 0;       // exactly the sampler's
@@ -76,7 +76,8 @@ struct Phase {
   bool operator==(const Phase&) const = default;
 };
 
-// Verifies a ledger and returns its steps, those of equal cost together; changes nothing.
+// Verifies a ledger and returns its steps, those of equal cost together; changes nothing. If a release names
+// no sampler, as once none did, no name counts: what one step has is of one draw, if all had one run key.
 //   THROWS: PrivacyError naming the line that does not verify, Error if the file cannot be read.
 std::vector<Phase> read_ledger(const std::string& path);
 

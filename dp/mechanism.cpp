@@ -3,6 +3,7 @@
 
 #include "core/hash.h"
 #include "dp/gpu.h"
+#include "dp/sampler.h"
 
 #include <cmath>
 
@@ -12,6 +13,7 @@ GaussianMechanism::GaussianMechanism(const Plan& plan, const Key& run_key, Ledge
     : plan_(plan),
       commitment_key_(derive_key(run_key, "commitment")),
       noise_key_(derive_key(run_key, "noise")),
+      sampler_(PoissonSampler(plan, run_key, 0).name()),
       ledger_(ledger) {
   PG_CHECK_AS(PrivacyError, ledger.plan_hash() == plan.hash(), "mechanism: the ledger is of another plan");
 }
@@ -33,7 +35,7 @@ PrivateGradient GaussianMechanism::release(ClippedSum&& sum, int64_t step, const
       to_hex(hmac_sha256(tag_key.bytes, {reinterpret_cast<const uint8_t*>(here.data()), here.size_bytes()}));
   if (before_release) before_release(step, P, tag);
   // ... it is charged before there is any noise, and the receipt keys the noise: two sums never share noise.
-  const Ledger::Receipt receipt = ledger_.append(step, P, tag);
+  const Ledger::Receipt receipt = ledger_.append(step, P, tag, sampler_);
   const Key key = derive_key(noise_key_, receipt.tag);
 
   static const GaussianBins bins;

@@ -47,15 +47,16 @@ class GaussianMechanism {
   PrivateGradient release(ClippedSum&& sum, int64_t step, const CpuExec& exec = {});
 
   const Plan& plan() const { return plan_; }
+  const std::string& sampler() const { return sampler_; }  // name of that of this plan and key
 
-  // Called with the tag of every release before it is recorded and noise is drawn. May throw: nothing is
-  // released then. For budgets.
+  // Called before a release is recorded and noise is drawn, with its tag. May throw: nothing is released.
   std::function<void(int64_t step, int64_t parameters, const std::string& tag)> before_release;
 
  private:
   Plan plan_;
   Key commitment_key_;
   Key noise_key_;
+  std::string sampler_;
   Ledger& ledger_;
 };
 

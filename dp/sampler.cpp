@@ -1,6 +1,8 @@
 // PoissonSampler: one word for each id, in the order of the ids.
 #include "dp/sampler.h"
 
+#include "core/hash.h"
+
 #include <map>
 
 namespace pergrad::dp {
@@ -9,6 +11,7 @@ PoissonSampler::PoissonSampler(const Plan& plan, const Key& run_key, int64_t n)
     : plan_(plan),
       join_key_(derive_key(run_key, "sampler " + plan.hash())),
       bucket_key_(derive_key(run_key, "bucket " + plan.hash())),
+      name_(to_hex(derive_key(run_key, "sampler name " + plan.hash()).bytes)),
       n_(n) {
   PG_CHECK_AS(PrivacyError, n >= 0 && n <= plan->max_examples, "sampler: ", n,
               " examples, but the plan is for at most ", plan->max_examples);

@@ -6,6 +6,7 @@
 #include "dp/plan.h"
 
 #include <cstdint>
+#include <string>
 #include <vector>
 
 namespace pergrad::dp {
@@ -16,20 +17,20 @@ namespace pergrad::dp {
 //   nobody else's draw. The draw may be empty; its size is private.
 //   Microbatches: each example that joined goes to one of plan.buckets() buckets by another word, again a
 //   function of (key, step, id); a unit is a bucket that is not empty. So one example changes exactly one
-//   unit, and moves the sum by at most 2C. Pairing by position (first with second, ...) would be wrong: one
-//   example more shifts everybody behind it into another pair, and the whole sum may turn.
+//   unit, and moves the sum by at most 2C. (Not pairs by position: one example more shifts all behind it.)
 class PoissonSampler {
  public:
   // Ids are 0 .. n-1.  THROWS: PrivacyError if n > plan->max_examples.
   PoissonSampler(const Plan& plan, const Key& run_key, int64_t n);
   // Units in ascending order of id (or of bucket, ids ascending within).
   std::vector<Unit> draw(int64_t step) const;
-  const Plan& plan() const { return plan_; }
+  const std::string& name() const { return name_; }  // of the draws: another for another plan or run key
 
  private:
   Plan plan_;
   Key join_key_;
   Key bucket_key_;
+  std::string name_;
   int64_t n_;
 };
 

@@ -56,8 +56,8 @@ PrivateGradient private_step(const PoissonSampler& sampler, ExampleSource& examp
                              GradientSource& gradients, GaussianMechanism& mechanism, int64_t step,
                              int64_t chunk_rows, const CpuExec& exec) {
   const Plan& plan = mechanism.plan();
-  PG_CHECK_AS(PrivacyError, sampler.plan().hash() == plan.hash(),
-              "private_step: sampler and mechanism have different plans");
+  PG_CHECK_AS(PrivacyError, sampler.name() == mechanism.sampler(),
+              "private_step: sampler and mechanism have different plans or run keys");
   const std::vector<Unit> units = sampler.draw(step);  // may be empty: noise is still released and recorded
   ClippedSum sum = clipped_sum(units, examples, gradients, plan, step, chunk_rows, exec);
   return mechanism.release(std::move(sum), step, exec);

@@ -18,7 +18,7 @@ ClippedSum clipped_sum(std::span<const Unit> units, ExampleSource& examples, Gra
 
 // private_step: sample; clip and sum; release.
 //   Guarantee: the result is the mechanism's release for the Poisson draw of this step, be it empty.
-//   THROWS: PrivacyError if sampler and mechanism have different plans.
+//   THROWS: PrivacyError if sampler and mechanism have different plans or run keys.
 PrivateGradient private_step(const PoissonSampler& sampler, ExampleSource& examples,
                              GradientSource& gradients, GaussianMechanism& mechanism, int64_t step,
                              int64_t chunk_rows, const CpuExec& exec);

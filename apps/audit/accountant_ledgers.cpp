@@ -64,11 +64,11 @@ void ledger_of(const Subject& subject, Checks& checks, dp::PlanSettings settings
 
   dp::Ledger ledger(path, plan);
   checks.require(dp::spent_cost(path, delta).epsilon_upper == 0, name, ": an empty ledger costs something");
-  for (int64_t step = 0; step < kSteps / 2; ++step) ledger.append(step, P, tag(step));
+  for (int64_t step = 0; step < kSteps / 2; ++step) ledger.append(step, P, tag(step), kSampler);
   const dp::PrivacyCost half = dp::spent_cost(path, delta);
   agrees(checks, half, {{sigma, q, kSteps / 2}}, name, ": half of the ledger");
-  for (int64_t step = kSteps / 2; step < kSteps; ++step) ledger.append(step, P, tag(step));
-  ledger.append(0, P, tag(0));  // a replay costs nothing
+  for (int64_t step = kSteps / 2; step < kSteps; ++step) ledger.append(step, P, tag(step), kSampler);
+  ledger.append(0, P, tag(0), kSampler);  // a replay costs nothing
   const std::string before = text_of_file(path);
   const dp::PrivacyCost whole = dp::spent_cost(path, delta);
   checks.require(same(whole, planned), name, ": all steps of the plan cost ", whole.epsilon_upper, " for ",
@@ -78,7 +78,7 @@ void ledger_of(const Subject& subject, Checks& checks, dp::PlanSettings settings
   checks.require(half.epsilon_upper < whole.epsilon_upper && half.releases == kSteps / 2, name,
                  ": half of the steps cost ", half.epsilon_upper, ", all ", whole.epsilon_upper);
 
-  ledger.append(3, P, tag(100));  // a second release of step 3
+  ledger.append(3, P, tag(100), kSampler);  // a second release of step 3
   const dp::PrivacyCost forked = dp::spent_cost(path, delta);
   checks.require(forked.epsilon_upper > whole.epsilon_upper, name, ": a step released twice costs ",
                  forked.epsilon_upper, ", once ", whole.epsilon_upper);
@@ -99,12 +99,34 @@ void two_plans(const Subject& subject, Checks& checks) {
   const int64_t P = subject.parameters;
   for (const dp::Plan& plan : {first, second}) {
     dp::Ledger ledger(path, plan);
-    for (int64_t step = 0; step < 12; ++step) ledger.append(step, P, tag(step));
+    for (int64_t step = 0; step < 12; ++step) ledger.append(step, P, tag(step), kSampler);
   }
   agrees(checks, dp::spent_cost(path, first->delta),
          {{first.effective_noise_multiplier(), first->sampling_rate, 12},
           {second.effective_noise_multiplier(), second->sampling_rate, 12}},
          "two plans on one ledger");
+}
+
+// Two run keys on one ledger: each step has a draw of each. Where a line names none, all are of one key.
+void two_keys(const Subject& subject, Checks& checks) {
+  dp::PlanSettings settings = *subject.plan.operator->();
+  settings.steps = 12;
+  settings.delta = telling_delta(dp::Plan(settings), 24);
+  const dp::Plan plan(settings);
+  const std::string path = (subject.scratch / "accountant-keys.jsonl").string();
+  for (const char* run : {"one run", "another run"}) {
+    dp::Ledger ledger(path, plan);
+    dp::GaussianMechanism mechanism(plan, derive_key(subject.random, run), ledger);
+    for (int64_t step = 0; step < 12; ++step) mechanism.release(dp::ClippedSum(plan, 3), step);
+  }
+  agrees(checks, dp::spent_cost(path, plan->delta),
+         {{plan.effective_noise_multiplier(), plan->sampling_rate, 24}}, "two run keys on one ledger");
+  dp::Ledger ledger(path, plan);
+  ledger.append(0, 3, tag(0), "");
+  agrees(checks, dp::spent_cost(path, plan->delta),
+         {{plan.effective_noise_multiplier() / std::sqrt(2.0), plan->sampling_rate, 11},
+          {plan.effective_noise_multiplier() / std::sqrt(3.0), plan->sampling_rate, 1}},
+         "a ledger with a line that names no sampler");
 }
 
 // A release is a step, whether its draw is empty or takes many chunks.
@@ -153,6 +175,7 @@ void audit_ledgers(const Subject& subject, Checks& checks) {
   ledger_of(subject, checks, examples, "examples");
   ledger_of(subject, checks, groups, "microbatches");
   two_plans(subject, checks);
+  two_keys(subject, checks);
   real_steps(subject, checks);
   coarse_grid(checks);
   const dp::PrivacyCost cost = dp::planned_cost(subject.plan, subject.parameters);

@@ -88,7 +88,8 @@ std::string ToyRun::difference(const fs::path& out) const {
 LedgerLines read_lines(const fs::path& ledger) {
   LedgerLines read;
   std::set<int64_t> steps;
-  std::set<std::string> releases;
+  std::set<std::string> releases, draws, planned;
+  bool nameless = false;  // a line of before there were names: all are taken to be of one run key
   for (const std::string& text : lines_of(text_of_file(ledger))) {
     const Json line = Json::parse(text, nullptr, false);
     PG_CHECK(line.is_object(), "audit: ", apps::shown(ledger), ": a line is no JSON object");
@@ -97,10 +98,15 @@ LedgerLines read_lines(const fs::path& ledger) {
     if (line.value("type", "") != "release") continue;
     ++read.releases;
     steps.insert(line.at("step").get<int64_t>());
-    const std::string release = concat(line.at("step"), ' ', read.plan_hash, ' ', line.at("tag"));
-    read.repeated_tag = !releases.insert(release).second || read.repeated_tag;
+    const std::string step = concat(line.at("step"), ' ', read.plan_hash, ' ');
+    const std::string sampler = line.value("sampler", "");
+    nameless = nameless || sampler.empty();
+    draws.insert(step + sampler);
+    planned.insert(step);
+    read.repeated_tag = !releases.insert(concat(step, line.at("tag"))).second || read.repeated_tag;
   }
   read.steps = static_cast<int64_t>(steps.size());
+  read.draws = std::ssize(nameless ? planned : draws);
   return read;
 }
 
@@ -118,7 +124,7 @@ void check_folder(const fs::path& out, const std::string& what, Checks& checks) 
     return;
   }
   const LedgerLines lines = read_lines(ledger);
-  checks.require(accounted == lines.steps, what, ": ", lines.steps, " steps were released, ", accounted,
+  checks.require(accounted == lines.draws, what, ": ", lines.draws, " draws were released, ", accounted,
                  " are accounted for");
   checks.require(!lines.repeated_tag, what, ": a release is recorded twice");
   if (!apps::has_checkpoint(out)) return;

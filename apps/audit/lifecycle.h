@@ -39,6 +39,7 @@ struct ToyRun {
 struct LedgerLines {
   int64_t releases = 0;
   int64_t steps = 0;            // that have a release
+  int64_t draws = 0;            // that were released: steps, each of a run key and a plan
   bool repeated_tag = false;    // a step has a line twice
   std::string plan_hash, head;  // of the last plan line; of the last line
 };

@@ -1,5 +1,6 @@
 // A ledger that was edited, cut or shuffled: refused, and left as it is. One that a crash tore: goes on.
 #include "apps/audit/lifecycle.h"
+#include "apps/audit/parts.h"
 #include "core/hash.h"
 #include "dp/ledger.h"
 
@@ -23,8 +24,8 @@ std::string some_ledger(const Subject& subject, const fs::path& file) {
   for (const dp::Plan* plan : std::initializer_list<const dp::Plan*>{&subject.plan, &other, &subject.plan}) {
     dp::Ledger ledger(file.native(), *plan);
     for (int i = 0; i < 6; ++i) {
-      ledger.append(step, 1003, sha256_hex(concat(random.next_u64())));
-      if (i % 3 == 1) ledger.append(step, 1003, sha256_hex(concat(random.next_u64())));
+      ledger.append(step, 1003, sha256_hex(concat(random.next_u64())), kSampler);
+      if (i % 3 == 1) ledger.append(step, 1003, sha256_hex(concat(random.next_u64())), kSampler);
       ++step;
     }
   }

@@ -63,8 +63,9 @@ void require_refused(const Copy& copy, const std::vector<std::string>& more, int
                  what, ": refused, but files were changed");
 }
 
-// No trace but the ledger (and, in secure mode, a key): every step is a fork.
-void require_charged(const Copy& copy, const std::string& what, Checks& checks) {
+// No trace but the ledger (and, in secure mode, a key): every step is released again, as a fork of its draw
+// if the key is the same.
+void require_charged(const Copy& copy, const std::string& what, bool same_key, Checks& checks) {
   copy.remove({"run.json", apps::kCheckpointFile, apps::kPreviousCheckpointFile});
   const fs::path ledger = copy.out / "ledger.jsonl";
   const std::string before = text_of_file(ledger);
@@ -74,6 +75,8 @@ void require_charged(const Copy& copy, const std::string& what, Checks& checks) 
   const LedgerLines lines = read_lines(ledger);
   checks.require(lines.steps == kSteps && lines.releases == 2 * kSteps, what, ": ", lines.releases,
                  " releases of ", lines.steps, " steps are recorded, wanted ", 2 * kSteps, " of ", kSteps);
+  checks.require(lines.draws == (same_key ? 1 : 2) * kSteps, what, ": ", lines.draws, " draws in ", kSteps,
+                 " steps");
   checks.require(text_of_file(ledger).starts_with(before), what, ": lines of the ledger were rewritten");
   checks.require(cost_on(copy.out) > 1.05 * cost, what, ": steps that were released anew were not charged");
   checks.require(tags_on(ledger).size() == 2 * kSteps, what, ": two sums have one tag, and so one noise");
@@ -89,7 +92,8 @@ void other_data(const ToyRun& run, const fs::path& begun, const fs::path& folder
   require_refused(copy, {}, 2, "of other training data", what + ", run.json removed", checks);
   // Every image, so that every step has another sum: one that is not drawn changes none.
   change_images(copy.data_root, run.settings.images);
-  require_charged(copy, run.name + ": other data, run.json and checkpoints removed", checks);
+  require_charged(copy, run.name + ": other data, run.json and checkpoints removed",
+                  run.settings.noise_source == "secure", checks);
 }
 
 void other_config(const ToyRun& run, const fs::path& begun, const fs::path& folder, Checks& checks) {
@@ -123,7 +127,7 @@ void other_key(const ToyRun& run, const fs::path& begun, const fs::path& other, 
   copy.remove({"run.json"});
   require_refused(copy, {}, 2, "of other training data", "the run.key of another run, run.json removed",
                   checks);
-  require_charged(copy, "the run.key of another run, run.json and checkpoints removed", checks);
+  require_charged(copy, "the run.key of another run, run.json and checkpoints removed", false, checks);
 }
 
 }  // namespace

@@ -82,6 +82,9 @@ dp::Plan plan_like(const dp::Plan& plan, const Change& change) {
   return dp::Plan(std::move(settings));
 }
 
+// Whose draws a ledger records, where no sampler is at work.
+constexpr std::string_view kSampler = "no sampler";
+
 // A mechanism with a ledger of its own in a new file.
 struct OwnMechanism {
   OwnMechanism(const dp::Plan& plan, const Key& key, const std::filesystem::path& folder,

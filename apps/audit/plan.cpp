@@ -129,6 +129,9 @@ void read_by_all(const Subject& subject, Checks& checks) {
   checks.require(
       refused([&] { private_step(other_sampler, examples, rows, own.mechanism, 0, 4, subject.exec); }),
       "a step takes a sampler of another plan");
+  const dp::PoissonSampler other_key(plan, derive_key(key, "another run"), 5);
+  checks.require(refused([&] { private_step(other_key, examples, rows, own.mechanism, 0, 4, subject.exec); }),
+                 "a step takes a sampler of another run key");
   checks.require(refused([&] { own.mechanism.release(dp::ClippedSum(other, 3), 0); }),
                  "a sum of another clip norm is released");
   checks.require(refused([&] {

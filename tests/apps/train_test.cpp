@@ -292,10 +292,11 @@ TEST(Train, AReleaseBeyondTheBudgetIsRefusedBeforeItIsMade) {
     {
       const apps::Config same = apps::load_config(config);
       const std::string ledger = slurp(file);
-      const size_t at = ledger.rfind("\"parameters\":") + std::string("\"parameters\":").size();
-      const int64_t parameters = std::stoll(ledger.substr(at));
+      const nlohmann::json last = nlohmann::json::parse(ledger.substr(ledger.rfind('{')));
+      const int64_t parameters = last["parameters"];
       dp::Ledger again(file, apps::plan_of(same, 256, parameters));
-      again.append(forked, parameters, std::string(64, 'a'));  // of another program, with another sum
+      again.append(forked, parameters, std::string(64, 'a'),
+                   last["sampler"].get<std::string>());  // another sum
     }
     const std::string before = slurp(file);
     const Outcome done = run(folder, {"train", config, "--out", out, "--resume"});

@@ -8,7 +8,6 @@
 
 #include <cstdio>
 #include <exception>
-#include <filesystem>
 #include <string>
 
 using namespace pergrad;
@@ -36,8 +35,6 @@ double loss_on(const Dataset& data, const augment::Normalisation& normalisation,
 
 int main(int argc, char** argv) try {
   const std::string ledger_file = argc > 1 ? argv[1] : "ledger.jsonl";
-  // The accountant takes two releases of one step for releases of one sample: one key, one ledger.
-  if (std::filesystem::exists(ledger_file)) throw Error(ledger_file + ": is of another run");
   const Dataset train = halves(1000, 0), test = halves(200, 1);
   const augment::Normalisation normalisation({0.4}, {0.25});
   const Key run_key = key_from_entropy();  // who knows it can subtract the noise

@@ -10,6 +10,8 @@
 namespace pergrad::fuzz {
 namespace {
 
+constexpr std::string_view kSampler = "a sampler";
+
 dp::Plan plan() {
   dp::PlanSettings s;
   s.sampling_rate = 0.125;
@@ -56,7 +58,7 @@ void read(const std::string& bytes) {
   int64_t releases = 0;
   const bool opened = accepts([&] {
     dp::Ledger ledger(path.string(), plan());
-    ledger.append(7, 50, sha256_hex("fuzz"));
+    ledger.append(7, 50, sha256_hex("fuzz"), kSampler);
     releases = ledger.releases();
   });
   if (!opened) require(folder().text("ledger.jsonl") == bytes, "a refused ledger was changed");
@@ -75,7 +77,8 @@ std::vector<std::string> seeds() {
     dp::Ledger ledger((folder() / "seed.jsonl").string(), plan());
     for (int64_t step = 0; step < 3; ++step)
       for (int64_t fork = 0; fork <= forks; ++fork)
-        ledger.append(step, 50, sha256_hex(std::to_string(step) + ' ' + std::to_string(fork)));
+        ledger.append(step, 50, sha256_hex(std::to_string(step) + ' ' + std::to_string(fork)),
+                      step == 1 && fork == 1 ? "" : kSampler);
     files.push_back(folder().text("seed.jsonl"));
   }
   // Whole lines whose numbers are none: each was read once.

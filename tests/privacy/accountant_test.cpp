@@ -4,6 +4,7 @@
 #include "core/hash.h"
 #include "dp/accountant.h"
 #include "dp/accounting/accountant.h"
+#include "dp/mechanism.h"
 
 #include <gtest/gtest.h>
 
@@ -16,7 +17,8 @@ TEST(Accountant, PlanAndLedgerAgreeAndForksCost) {
   const Plan plan(s);
   Folder folder;
   Ledger ledger(folder.ledger(), plan);
-  for (int64_t step = 0; step < 20; ++step) ledger.append(step, 1000, sha256_hex(std::to_string(step)));
+  for (int64_t step = 0; step < 20; ++step)
+    ledger.append(step, 1000, sha256_hex(std::to_string(step)), kSampler);
   const PrivacyCost planned = planned_cost(plan, 1000), spent = spent_cost(folder.ledger(), 1e-5);
   EXPECT_EQ(planned.epsilon_upper, spent.epsilon_upper);
   EXPECT_EQ(spent.releases, 20);
@@ -25,7 +27,7 @@ TEST(Accountant, PlanAndLedgerAgreeAndForksCost) {
   EXPECT_GE(planned.epsilon_upper, reference.upper);
   EXPECT_LE(planned.epsilon_lower, planned.epsilon_upper);
   for (int64_t step = 10; step < 20; ++step)
-    ledger.append(step, 1000, sha256_hex("fork" + std::to_string(step)));
+    ledger.append(step, 1000, sha256_hex("fork" + std::to_string(step)), kSampler);
   const PrivacyCost forked = spent_cost(folder.ledger(), 1e-5);
   EXPECT_EQ(forked.releases, 20);  // steps
   const double twice = 1.7 / std::sqrt(2);
@@ -42,11 +44,30 @@ TEST(Accountant, ForksOfAStepShareItsSample) {
   const Plan plan(s);
   Folder folder;
   Ledger ledger(folder.ledger(), plan);
-  for (int branch = 0; branch < 20; ++branch) ledger.append(0, 10, sha256_hex(std::to_string(branch)));
+  for (int branch = 0; branch < 20; ++branch)
+    ledger.append(0, 10, sha256_hex(std::to_string(branch)), kSampler);
   EXPECT_EQ(ledger.forks(), 19);
   const double spent = spent_cost(folder.ledger(), 1e-5).epsilon_upper;
   EXPECT_NEAR(spent, accounting::epsilon_interval({{1 / std::sqrt(20.0), 0.03125, 1}}, 1e-5).upper, 1e-6);
   EXPECT_GT(spent, 5 * accounting::epsilon_interval({{1, 0.03125, 20}}, 1e-5).upper);
+}
+
+// Two draws can cost more than two releases of one: whoever is left out of the first may be in the second. It
+// shows where the noise hides nothing, and delta lies between the chance to be in one and in either.
+TEST(Accountant, AnotherRunKeyHasADrawOfItsOwn) {
+  PlanSettings s = settings();
+  s.noise_multiplier = 0.1, s.sampling_rate = 0.1, s.steps = 1;
+  const Plan plan(s);
+  Folder folder;
+  for (const char* run : {"one", "another"}) {
+    Ledger ledger(folder.ledger(), plan);
+    GaussianMechanism mechanism(plan, key_from_text(run), ledger);
+    (void)mechanism.release(ClippedSum(plan, 10), 0);
+  }
+  const double spent = spent_cost(folder.ledger(), 0.15).epsilon_upper;
+  EXPECT_NEAR(spent, accounting::epsilon_interval({{0.1, 0.1, 2}}, 0.15).upper, 1e-6);
+  EXPECT_EQ(accounting::epsilon_interval({{0.1 / std::sqrt(2.0), 0.1, 1}}, 0.15).upper, 0);
+  EXPECT_GT(spent, 1);
 }
 
 TEST(Accountant, MicrobatchesHalveSigmaAndPhasesAdd) {

@@ -15,6 +15,7 @@
 #include <limits>
 #include <sstream>
 #include <string>
+#include <string_view>
 #include <vector>
 
 namespace pergrad::dp {
@@ -43,6 +44,9 @@ inline PerExampleGradient rows_of(const std::vector<std::vector<float>>& rows,
   if (is_real.empty()) is_real.assign(rows.size(), 1);
   return {std::move(slab), std::move(is_real)};
 }
+
+// Whose draws a ledger records, where none is at work.
+constexpr std::string_view kSampler = "a sampler";
 
 // The integer sum of rows given in one chunk.
 inline std::vector<int64_t> clipped(const Plan& plan, const std::vector<std::vector<float>>& rows) {

@@ -41,7 +41,7 @@ std::string tag(int64_t i) { return sha256_hex(std::to_string(i)); }
 // A ledger of `count` releases, closed again.
 void fill(const std::string& path, int64_t count) {
   Ledger ledger(path, Plan(settings()));
-  for (int64_t step = 0; step < count; ++step) ledger.append(step, 50, tag(step));
+  for (int64_t step = 0; step < count; ++step) ledger.append(step, 50, tag(step), kSampler);
 }
 
 void expect_refused(const std::string& path, const std::string& text, const std::string& said) {
@@ -68,11 +68,12 @@ TEST(Ledger, LinesAreChainedAndSayWhatTheyMust) {
   EXPECT_EQ(header.find("{\"type\":\"plan\",\"plan_hash\":\"" + plan.hash() +
                         "\",\"plan\":\"adjacency=add_remove\\nsampling"),
             0u);
-  const std::string body = "{\"type\":\"release\",\"step\":0,\"branch\":0,\"plan_hash\":\"" + plan.hash() +
-                           "\",\"noise_multiplier\":1.7,\"sampling_rate\":0.125,\"sampling_threshold\":"
-                           "\"2305843009213693952\",\"units\":\"example\",\"sensitivity_in_clips\":1,"
-                           "\"noise_std_on_grid\":1869169767220,\"parameters\":50,\"tag\":\"" +
-                           tag(0) + "\",\"prev\":\"" + hash_of(header) + "\"";
+  const std::string body =
+      "{\"type\":\"release\",\"step\":0,\"branch\":0,\"plan_hash\":\"" + plan.hash() +
+      "\",\"noise_multiplier\":1.7,\"sampling_rate\":0.125,\"sampling_threshold\":"
+      "\"2305843009213693952\",\"units\":\"example\",\"sensitivity_in_clips\":1,"
+      "\"noise_std_on_grid\":1869169767220,\"parameters\":50,\"sampler\":\"a sampler\",\"tag\":\"" +
+      tag(0) + "\",\"prev\":\"" + hash_of(header) + "\"";
   EXPECT_EQ(first, body + ",\"hash\":\"" + sha256_hex(body) + "\"}");
   EXPECT_NE(second.find("\"prev\":\"" + hash_of(first) + "\""), std::string::npos);
 }
@@ -83,10 +84,10 @@ TEST(Ledger, IsSyncedBeforeAppendReturns) {
   watched = folder.ledger();
   for (int64_t step = 0; step < 5; ++step) {
     const int before = syncs;
-    ledger.append(step, 50, tag(step));
+    ledger.append(step, 50, tag(step), kSampler);
     EXPECT_EQ(syncs, before + 1);
     EXPECT_EQ(length_at_sync, text_in(folder.ledger()).size());
-    ledger.append(step, 50, tag(step));  // a replay
+    ledger.append(step, 50, tag(step), kSampler);  // a replay
     EXPECT_EQ(syncs, before + 1);
   }
   watched.clear();
@@ -96,13 +97,13 @@ TEST(Ledger, RecognisesReplaysAndCountsBranches) {
   Folder folder;
   fill(folder.ledger(), 3);
   Ledger ledger(folder.ledger(), Plan(settings()));
-  EXPECT_TRUE(ledger.append(1, 50, tag(1)).replay);
-  const auto fork = ledger.append(1, 50, tag(100));
+  EXPECT_TRUE(ledger.append(1, 50, tag(1), kSampler).replay);
+  const auto fork = ledger.append(1, 50, tag(100), kSampler);
   EXPECT_FALSE(fork.replay);
   EXPECT_EQ(fork.branch, 1);
-  EXPECT_EQ(ledger.append(1, 50, tag(101)).branch, 2);
-  EXPECT_EQ(ledger.append(1, 50, tag(100)).branch, 1);
-  EXPECT_EQ(ledger.append(3, 50, tag(1)).branch, 0);  // the tag of another step: not a replay
+  EXPECT_EQ(ledger.append(1, 50, tag(101), kSampler).branch, 2);
+  EXPECT_EQ(ledger.append(1, 50, tag(100), kSampler).branch, 1);
+  EXPECT_EQ(ledger.append(3, 50, tag(1), kSampler).branch, 0);  // the tag of another step: not a replay
   EXPECT_EQ(ledger.releases(), 6);
   EXPECT_EQ(ledger.forks(), 2);
   // Steps 0, 2 and 3 once; step 1 three times on one sample: once, with noise 1 / sqrt(3).
@@ -122,8 +123,8 @@ TEST(Ledger, PhasesAreKeptApartAndAllCounted) {
   fill(folder.ledger(), 3);
   {
     Ledger ledger(folder.ledger(), Plan(s));
-    EXPECT_EQ(ledger.append(2, 50, tag(2)).branch, 1);  // another plan: not a replay
-    ledger.append(3, 50, tag(3));
+    EXPECT_EQ(ledger.append(2, 50, tag(2), kSampler).branch, 1);  // another plan: not a replay
+    ledger.append(3, 50, tag(3), kSampler);
   }
   fill(folder.ledger(), 4);  // three replays and one more, under the first plan again
   const auto phases = read_ledger(folder.ledger());
@@ -131,6 +132,70 @@ TEST(Ledger, PhasesAreKeptApartAndAllCounted) {
   EXPECT_EQ(std::ranges::count(phases, Phase{1.7, 0.125, 4, 50, 1869169767220}), 1);
   EXPECT_EQ(std::ranges::count(phases, Phase{1.5, 1, 2, 50, int64_t{3} << 40}), 1);
   EXPECT_EQ(lines_in(folder.ledger()), 3 + 6);
+}
+
+// Draws of two run keys, or with one plan and another, are no forks of one draw.
+TEST(Ledger, WhatSeveralSamplersDrewIsChargedApart) {
+  Folder folder;
+  fill(folder.ledger(), 3);
+  {
+    Ledger ledger(folder.ledger(), Plan(settings()));
+    ledger.append(1, 50, tag(100), "another");
+    ledger.append(2, 50, tag(200), kSampler);  // a fork
+  }
+  auto phases = read_ledger(folder.ledger());
+  ASSERT_EQ(phases.size(), 2u);
+  EXPECT_EQ(std::ranges::count(phases, Phase{1.7, 0.125, 3, 50, 1869169767220}), 1);  // 0, 1, the other's 1
+  EXPECT_NEAR(phases[1].noise_multiplier, 1.7 / std::sqrt(2), 1e-14);                 // 2, twice
+  EXPECT_EQ(phases[1].releases, 1);
+}
+
+// The ledger's text with the names of samplers taken from all lines that hold `tag`, and right hashes.
+std::string without_names(const std::string& text, const std::string& tag) {
+  std::string previous(64, '0'), old;
+  std::istringstream lines(text);
+  for (std::string line; std::getline(lines, line);) {
+    const std::string name = concat(",\"sampler\":\"", kSampler, '"');
+    const size_t at = line.find(name);
+    if (at != std::string::npos && line.find(tag) != std::string::npos) line.erase(at, name.size());
+    line.replace(line.rfind("\"prev\":\"") + 8, 64, previous);
+    line.resize(line.rfind(",\"hash\":\""));
+    previous = sha256_hex(line);
+    old += line + ",\"hash\":\"" + previous + "\"}\n";
+  }
+  return old;
+}
+
+// Releases did not always name their sampler, and an older program may go on with a ledger of this one. Then
+// what a step has may all be of one draw, whichever lines have a name.
+TEST(Ledger, WhereANameIsMissingNoneCounts) {
+  const auto expect_two_forks = [](const std::string& ledger) {
+    const auto phases = read_ledger(ledger);
+    ASSERT_EQ(phases.size(), 2u);
+    EXPECT_EQ(phases[0], (Phase{1.7, 0.125, 2, 50, 1869169767220}));  // 0 and 3
+    EXPECT_NEAR(phases[1].noise_multiplier, 1.7 / std::sqrt(2), 1e-14);
+    EXPECT_EQ(phases[1].releases, 2);  // 1 and 2
+  };
+  const auto go_on = [](const std::string& ledger, std::string_view other) {
+    Ledger again(ledger, Plan(settings()));
+    EXPECT_TRUE(again.append(2, 50, tag(2), kSampler).replay);
+    EXPECT_EQ(again.append(2, 50, tag(200), kSampler).branch, 1);
+    again.append(1, 50, tag(100), other);
+    again.append(3, 50, tag(3), kSampler);
+  };
+  Folder old, mixed;
+  fill(old.ledger(), 3);
+  const std::string begun = without_names(text_in(old.ledger()), "");
+  EXPECT_EQ(begun.find("sampler\":"), std::string::npos);
+  put_text(old.ledger(), begun);
+  go_on(old.ledger(), "another");
+  EXPECT_TRUE(text_in(old.ledger()).starts_with(begun));
+  expect_two_forks(old.ledger());
+
+  fill(mixed.ledger(), 3);
+  go_on(mixed.ledger(), kSampler);
+  put_text(mixed.ledger(), without_names(text_in(mixed.ledger()), tag(200)));
+  expect_two_forks(mixed.ledger());
 }
 
 TEST(Ledger, EveryChangedByteIsFound) {
@@ -236,11 +301,12 @@ TEST(Ledger, AFullDiskIsAnErrorAndLosesNothing) {
     const auto handler = std::signal(SIGXFSZ, SIG_IGN);
     rlimit full{before.size() + 100, old.rlim_max};
     setrlimit(RLIMIT_FSIZE, &full);
-    EXPECT_THROW(ledger.append(2, 50, tag(2)), Error);
+    EXPECT_THROW(ledger.append(2, 50, tag(2), kSampler), Error);
     setrlimit(RLIMIT_FSIZE, &old);
     std::signal(SIGXFSZ, handler);
     EXPECT_EQ(text_in(folder.ledger()), before);
-    EXPECT_THROW(ledger.append(2, 50, tag(2)), Error);  // not to be trusted until it is opened again
+    // Not to be trusted until it is opened again.
+    EXPECT_THROW(ledger.append(2, 50, tag(2), kSampler), Error);
     EXPECT_EQ(ledger.releases(), 2);
   }
   fill(folder.ledger(), 3);
@@ -252,7 +318,7 @@ TEST(Ledger, AFailedSyncIsAnError) {
   fill(folder.ledger(), 1);
   Ledger ledger(folder.ledger(), Plan(settings()));
   sync_fails = true;
-  EXPECT_THROW(ledger.append(1, 50, tag(1)), Error);
+  EXPECT_THROW(ledger.append(1, 50, tag(1), kSampler), Error);
   sync_fails = false;
   EXPECT_EQ(lines_in(folder.ledger()), 2);
 }

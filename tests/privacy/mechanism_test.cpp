@@ -360,6 +360,8 @@ TEST(Step, RefusesSourcesThatMakeMoreRowsThanUnitsAndMixedPlans) {
   s.sampling_rate = 0.25;
   const PoissonSampler other(Plan(s), kKey, 100);
   EXPECT_THROW(private_step(other, step.examples, step.gradients, step.mechanism, 0, 4, {}), PrivacyError);
+  const PoissonSampler another(step.plan, derive_key(kKey, "another run"), 100);
+  EXPECT_THROW(private_step(another, step.examples, step.gradients, step.mechanism, 0, 4, {}), PrivacyError);
   EXPECT_THROW(step.run(0, 0), Error);
   EXPECT_THROW(step.run(0, 4, 0), Error);
   EXPECT_EQ(lines_in(step.folder.ledger()), 1);

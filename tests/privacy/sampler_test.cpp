@@ -33,12 +33,21 @@ TEST(Sampler, JoinsExactlyThoseWhoseWordIsBelowTheThreshold) {
     const std::set<int64_t> drawn(ids.begin(), ids.end());
     EXPECT_EQ(drawn.size(), ids.size());
     for (int64_t id = 2999; id >= 0; id -= 7) {  // backwards: each word is found on its own
-      const Key key = derive_key(kKey, "sampler " + sampler.plan().hash());
+      const Key key = derive_key(kKey, "sampler " + plan.hash());
       ChaChaStream stream(key, static_cast<uint64_t>(step), 0);
       for (int64_t skip = 0; skip < id; ++skip) stream.next_u64();
       ASSERT_EQ(drawn.contains(id), stream.next_u64() < uint64_t{1844674407370955264}) << id;  // 0.1 * 2^64
     }
   }
+}
+
+TEST(Sampler, HasTheNameOfItsPlanAndKey) {
+  const Plan plan = plan_for(0.1);
+  const std::string name = PoissonSampler(plan, kKey, 3000).name();
+  EXPECT_EQ(name.size(), 64u);
+  EXPECT_EQ(name, PoissonSampler(plan_for(0.1), kKey, 17).name());
+  EXPECT_NE(name, PoissonSampler(plan_for(0.2), kKey, 3000).name());
+  EXPECT_NE(name, PoissonSampler(plan, derive_key(kKey, "another run"), 3000).name());
 }
 
 TEST(Sampler, DoesNotDependOnHowManyThereAre) {
