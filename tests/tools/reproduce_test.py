@@ -157,18 +157,81 @@ class Reproduce(unittest.TestCase):
         self.refused(self.run_tool("own/small_one", "--data", "cifar11=x"), "--data")
         self.refused(self.run_tool("own/small_one", "--data", "cifar10=nowhere"), "nowhere")
         self.refused(self.run_tool("own/small_one", program="nowhere"), "nowhere")
+        self.refused(self.run_tool("own/small_one", "--max-minutes", "x"), "--max-minutes")
+        self.refused(self.run_tool("own/small_one", "--nothing"), "--nothing")
+        self.assertEqual(self.run_tool("own/small_one").returncode, 0)
+        summary = self.root / "runs/reproduce/own/small_one/seed-1/summary.json"
+        summary.write_text(summary.read_text()[:100])
+        self.refused(self.run_tool("own/small_one"), "damaged")
+        text = self.table()
+        (self.root / "docs/reproduction.md").write_text("mine\n")
+        self.refused(self.run_tool("--table"), "has lost its line")
+        self.assertEqual(self.table(), "mine\n")
+        (self.root / "docs/reproduction.md").write_text(text)
         (self.root / "docs/reproduction.json").write_text("[{")
         self.refused(self.run_tool("--table"), "damaged")
 
+    def files(self):
+        return {p: (p.stat().st_mtime_ns, p.read_bytes()) for folder in ("runs", "docs")
+                for p in (self.root / folder).rglob("*") if p.is_file() and p.suffix != ".lock"}
+
     def test_a_row_whose_config_changed_is_not_mixed_with_its_past(self):
         self.assertEqual(self.run_tool("own/small_one", program=self.stopping()).returncode, 3)
-        before = sorted((p, p.stat().st_mtime_ns) for p in (self.root / "runs").rglob("*") if p.suffix != ".lock")
+        self.assertEqual(self.run_tool("own/small_two").returncode, 0)
+        before = self.files()
         config = self.root / "configs/own/small_one.toml"
         config.write_text(config.read_text().replace("learning_rate = 1.0", "learning_rate = 2.0"))
-        self.refused(self.run_tool("own/small_one"), "train.learning_rate")
+        self.refused(self.run_tool("own/small_one"), "own/small_one.toml")
         self.refused(self.run_tool("--check"), "own/small_one.toml")
-        after = sorted((p, p.stat().st_mtime_ns) for p in (self.root / "runs").rglob("*") if p.suffix != ".lock")
-        self.assertEqual([p for p, _ in before], [p for p, _ in after])
+        rows = self.root / "tools/recipes.py"
+        rows.write_text(rows.read_text().replace('"learning_rate": 1.0', '"learning_rate": 2.0'))
+        self.assertEqual(self.run_tool("--write-configs").returncode, 0)
+        for row in ("own/small_one", "own/small_two"):  # stopped; finished
+            self.refused(self.run_tool(row), row, "another config", "--runs")
+        self.assertEqual(self.files(), before)
+        # A run of which nobody knows what it was begun as: the program compares.
+        for file in (self.root / "runs").rglob("*.begun.json"):
+            file.unlink()
+        self.refused(self.run_tool("own/small_one"), "train.learning_rate")
+
+    def test_a_finished_row_keeps_the_commit_that_trained_it(self):
+        def git(*arguments):
+            subprocess.run(["git", "-c", "user.name=a", "-c", "user.email=a", *arguments], cwd=self.root, check=True,
+                           capture_output=True)
+        git("init")
+        git("commit", "--allow-empty", "-m", "one")
+        self.assertEqual(self.run_tool("own/small_one").returncode, 0)
+        self.assertEqual(self.run_tool("own/small_two", program=self.stopping()).returncode, 3)
+        before = self.results()
+        self.assertTrue(before[0]["processor"])
+        git("commit", "--allow-empty", "-m", "two")
+        self.assertEqual(self.run_tool("own/small_one").returncode, 0)
+        self.assertEqual(self.results(), before)
+        self.assertEqual(self.run_tool("own/small_two").returncode, 0)
+        self.assertEqual(self.results()[1]["commit"].split(", ")[0], before[0]["commit"])
+        self.assertEqual(len(self.results()[1]["commit"].split(", ")), 2)  # begun and ended
+
+    def test_two_at_once_lose_nothing(self):
+        code = ("import importlib.machinery as m, importlib.util as u, sys\n"
+                "spec = u.spec_from_loader('r', m.SourceFileLoader('r', sys.argv[1])); r = u.module_from_spec(spec)\n"
+                "spec.loader.exec_module(r)\n"
+                "for i in range(20):\n"
+                "    r.keep({'row': 'own/small_one', 'data': 'toy', 'simulated': 0, 'seed': int(sys.argv[2]) + i,\n"
+                "            'accuracy': .5, 'epsilon': None, 'config': 'c', 'commit': 'c', 'device': 'cpu',\n"
+                "            'precision': 'fp32', 'scored_on': 'test'})\n")
+        both = [subprocess.Popen([sys.executable, "-c", code, str(self.root / "tools/reproduce"), str(first)])
+                for first in (0, 100)]
+        self.assertEqual([p.wait(timeout=100) for p in both], [0, 0])
+        self.assertEqual(len(self.results()), 40)
+        self.assertIn("| 0, 1, 2, ", self.table())
+
+    def test_rows_that_are_no_more_stay_in_the_table(self):
+        self.assertEqual(self.run_tool("own/small_one").returncode, 0)
+        self.assertEqual(self.run_tool("own/small_one", "--simulate", "5").returncode, 0)
+        rows = self.root / "tools/recipes.py"
+        rows.write_text(rows.read_text().replace("own/small_one", "own/small_renamed"))
+        self.assertEqual(self.run_tool("--table").returncode, 0)
+        self.assertEqual(self.table().count("| own/small_one |"), 2)
 
     def test_a_full_disk_is_said_before_anything_starts(self):
         text = (self.root / "tools/reproduce").read_text()
