@@ -21,7 +21,7 @@ def toy(**sections):
                     "model": {"name": "linear"}, "augment": {"base": 1},
                     "privacy": {"epsilon": 8.0, "delta": 1e-3, "clip_norm": 1.0},
                     "train": {"expected_batch_size": 20, "steps": 6, "learning_rate": 1.0, "ema_decay": 0.9,
-                              "checkpoint_every": 2, "seed": 1}, "noise": {"source": "secure"}}, **sections)
+                              "checkpoint_every": 2, "evaluate_every": 4, "seed": 1}, "noise": {"source": "secure"}}, **sections)
 ROWS = {row.name: row for row in (
     Row("own/small_one", "one", toy(), 10.0, 0.5),
     Row("own/small_two", "two", toy(augment={"base": 2, "mix": 2}), pair="own/small_one", gap=0.5),
@@ -88,6 +88,7 @@ class Reproduce(unittest.TestCase):
             self.assertEqual(r["epsilon"] is None, r["row"] == "own/small_free")
             if r["epsilon"]:
                 self.assertLessEqual(r["epsilon"][1], 8.0)
+            self.assertEqual([step for step, loss, accuracy in r["curve"] if loss > 0 and 0 <= accuracy <= 1], [4])
         table = self.table()
         ones = [100 * r["accuracy"] for r in kept if r["row"] == "own/small_one"]
         self.assertIn(f"| one | 10.0 ± 0.5 | {sum(ones) / 2:.2f} ± ", table)
