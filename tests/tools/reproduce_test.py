@@ -164,6 +164,11 @@ class Reproduce(unittest.TestCase):
         summary = self.root / "runs/reproduce/own/small_one/seed-1/summary.json"
         summary.write_text(summary.read_text()[:100])
         self.refused(self.run_tool("own/small_one"), "damaged")
+        shutil.rmtree(self.root / "runs")
+        self.assertEqual(self.run_tool("own/small_one").returncode, 0)
+        metrics = self.root / "runs/reproduce/own/small_one/seed-1/metrics.jsonl"
+        metrics.write_text(metrics.read_text() + '{"step":')
+        self.refused(self.run_tool("own/small_one"), "metrics.jsonl", "damaged")
         text = self.table()
         (self.root / "docs/reproduction.md").write_text("mine\n")
         self.refused(self.run_tool("--table"), "has lost its line")
@@ -231,6 +236,10 @@ class Reproduce(unittest.TestCase):
         self.assertEqual(self.run_tool("own/small_one", "--simulate", "5").returncode, 0)
         rows = self.root / "tools/recipes.py"
         rows.write_text(rows.read_text().replace("own/small_one", "own/small_renamed"))
+        self.assertEqual(self.run_tool("--table").returncode, 0)
+        self.assertEqual(self.table().count("| own/small_one |"), 2)
+        kept = [r for r in self.results() if r["simulated"]]  # of a row that has run in rehearsals only
+        (self.root / "docs/reproduction.json").write_text(json.dumps(kept))
         self.assertEqual(self.run_tool("--table").returncode, 0)
         self.assertEqual(self.table().count("| own/small_one |"), 2)
 
